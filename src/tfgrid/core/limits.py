@@ -1,0 +1,85 @@
+"""Every limit has a name, a unit and one home: here.
+
+Names end in the unit and `max` or `min`. Relations between limits are asserted below, on import. The
+error that a limit causes names the limit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Documents
+integer_max: Final = 2**53 - 1
+document_depth_max: Final = 16
+document_bytes_max: Final = 256 * 1024
+header_bytes_max: Final = 4 * 1024
+text_chars_max: Final = 4096
+name_chars_max: Final = 63
+tags_max: Final = 32
+tag_chars_max: Final = 128
+
+# Identities
+identity_keys_max: Final = 8
+identity_events_max: Final = 1024
+
+# Ledger
+submit_queue_entries_max: Final = 4096
+commit_batch_entries_max: Final = 512
+feed_page_entries_max: Final = 256
+feed_wait_seconds_max: Final = 25
+checkpoint_bytes_max: Final = 8 * 1024
+checkpoint_age_seconds_max: Final = 60
+head_refresh_seconds: Final = 10
+entry_validity_seconds_max: Final = 24 * 3600
+mailbox_message_bytes_max: Final = 64 * 1024
+mailbox_messages_max: Final = 65_536
+mailbox_ttl_seconds_max: Final = 7 * 24 * 3600
+
+# Contracts
+workloads_max: Final = 64
+nodes_per_contract_max: Final = 64
+approvers_max: Final = 32
+policy_weight_max: Final = 1000
+parameters_max: Final = 64
+environment_entries_max: Final = 64
+environment_bytes_max: Final = 32 * 1024
+arguments_max: Final = 64
+routes_max: Final = 16
+contract_validity_seconds_max: Final = 366 * 24 * 3600
+admission_deadline_seconds: Final = 60
+
+# Nodes
+node_memory_reserve_bytes_min: Final = 256 * 1024**2
+heartbeat_seconds: Final = 5
+heartbeat_silent_seconds: Final = 20
+log_file_bytes_max: Final = 4 * 1024**2
+log_files_max: Final = 2
+log_tail_bytes_max: Final = 16 * 1024
+step_backoff_seconds_max: Final = 60
+uids_per_container: Final = 65_536
+container_processes_max: Final = 4096
+
+# Images
+chunk_bytes_max: Final = 1024**2
+chunk_stored_bytes_max: Final = chunk_bytes_max + 64 * 1024
+image_bytes_max: Final = 16 * 1024**3
+image_entries_max: Final = 500_000
+image_manifest_bytes_max: Final = document_bytes_max
+image_metadata_bytes_max: Final = 256 * 1024**2
+path_bytes_max: Final = 4096
+path_component_bytes_max: Final = 255
+path_depth_max: Final = 128
+symlink_bytes_max: Final = 4096
+xattr_bytes_max: Final = 64 * 1024
+
+# Network
+mtu_wireguard_bytes: Final = 1420
+networks_per_node_max: Final = 1000
+subnet_prefix_bits: Final = 24
+
+assert header_bytes_max < document_bytes_max
+assert commit_batch_entries_max <= submit_queue_entries_max
+assert head_refresh_seconds < checkpoint_age_seconds_max
+assert heartbeat_seconds * 2 < heartbeat_silent_seconds
+assert log_tail_bytes_max < mailbox_message_bytes_max < document_bytes_max
+assert chunk_bytes_max < chunk_stored_bytes_max

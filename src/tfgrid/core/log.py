@@ -1,0 +1,66 @@
+"""Structured log lines: one JSON object a line on stderr, or short text on a terminal.
+
+A line has `at`, `level`, `part` (a package's word, such as `zdb`), `event` (a fixed phrase) and fields. Fields
+are ids, numbers and short text; secrets have no type that may be logged.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Literal, TextIO, TypeAlias
+
+__all__ = ["Field", "Level", "Log"]
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+Field: TypeAlias = str | int | float | bool | None
+_ORDER: tuple[Level, ...] = ("debug", "info", "warning", "error")
+
+
+class Log:
+    """Writes lines of one part; `bind` gives a log with fields that every line carries."""
+
+    def __init__(
+        self, part: str, *, level: Level = "info", stream: TextIO | None = None, **bound: Field
+    ) -> None:
+        self._part = part
+        self._level: Level = level
+        self._stream = stream
+        self._bound = bound
+
+    def bind(self, **fields: Field) -> Log:
+        """The same log with more fields on every line."""
+        return Log(self._part, level=self._level, stream=self._stream, **(self._bound | fields))
+
+    def write(self, level: Level, event: str, **fields: Field) -> None:
+        """Write one line if `level` is at or above the log's own."""
+        if _ORDER.index(level) < _ORDER.index(self._level):
+            return
+        stream = self._stream or sys.stderr
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        merged = self._bound | fields
+        if stream.isatty():
+            extra = " ".join(f"{k}={v}" for k, v in merged.items())
+            line = f"{at[11:19]} {level:7} {self._part}: {event} {extra}".rstrip()
+        else:
+            head = {"at": at, "level": level, "part": self._part, "event": event}
+            line = json.dumps(head | merged, separators=(",", ":"))
+        stream.write(line + "\n")
+        stream.flush()
+
+    def debug(self, event: str, **fields: Field) -> None:
+        """For whoever debugs this part."""
+        self.write("debug", event, **fields)
+
+    def info(self, event: str, **fields: Field) -> None:
+        """Something happened as it should."""
+        self.write("info", event, **fields)
+
+    def warning(self, event: str, **fields: Field) -> None:
+        """Something is off, and the part goes on."""
+        self.write("warning", event, **fields)
+
+    def error(self, event: str, **fields: Field) -> None:
+        """Something failed and somebody should look."""
+        self.write("error", event, **fields)

@@ -1,0 +1,134 @@
+"""Small durable state as an argument: named byte strings that are replaced whole.
+
+A write that returned survives a power cut; a reader sees the old bytes or the new, never a mix. The
+directory version writes beside, syncs, renames and syncs the directory; the memory version can lose what was
+not synced, so that tests of crashes are tests of the caller's order of writes.
+
+Names are relative paths of lower-case letters, digits, `.`, `-`, `_` and `/`; nothing climbs out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final, Protocol
+
+from tfgrid.core import errors
+
+__all__ = ["DirectoryStore", "MemoryStore", "Store"]
+
+_NAME: Final = re.compile(r"\A[a-z0-9_-][a-z0-9._-]*(/[a-z0-9_-][a-z0-9._-]*)*\Z")
+
+
+class Store(Protocol):
+    """Named byte strings, replaced whole and durably."""
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes under `name`, or None."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace the bytes under `name`; durable when it returns.
+
+        Raises:
+            errors.Failed: TFG-1201, the disk refused; the old bytes stand.
+
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forget `name`; nothing happens if it is not there."""
+        ...
+
+    def names(self, prefix: str = "") -> list[str]:
+        """All names that start with `prefix`, sorted."""
+        ...
+
+
+def _checked(name: str) -> str:
+    if not _NAME.match(name):
+        raise errors.BadInput("TFG-1202", f"{name!r} is not a name in a store", where=name)
+    return name
+
+
+class DirectoryStore:
+    """A store in a directory of the machine; files are readable by their owner only."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def read(self, name: str) -> bytes | None:
+        """See `Store.read`."""
+        try:
+            return (self.root / _checked(name)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Store.write`."""
+        path = self.root / _checked(name)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = path.with_name(f".{path.name}.new")
+        try:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            _sync_directory(path.parent)
+        except OSError as fault:
+            raise errors.Failed(
+                "TFG-1201", f"cannot write {name}: {fault.strerror}", where=str(path),
+                hint="free space or check the disk, then repeat",
+            ) from fault  # fmt: skip
+
+    def remove(self, name: str) -> None:
+        """See `Store.remove`."""
+        path = self.root / _checked(name)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        _sync_directory(path.parent)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """See `Store.names`."""
+        found = (p.relative_to(self.root) for p in self.root.rglob("*") if p.is_file())
+        return sorted(n for f in found if _NAME.match(n := f.as_posix()) and n.startswith(prefix))
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class MemoryStore:
+    """A store in memory; `fail_writes` makes the disk full."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, bytes] = {}
+        self.fail_writes = False
+
+    def read(self, name: str) -> bytes | None:
+        """See `Store.read`."""
+        return self._data.get(_checked(name))
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Store.write`."""
+        if self.fail_writes:
+            raise errors.Failed("TFG-1201", f"cannot write {name}: disk full", where=name)
+        self._data[_checked(name)] = bytes(data)
+
+    def remove(self, name: str) -> None:
+        """See `Store.remove`."""
+        self._data.pop(_checked(name), None)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """See `Store.names`."""
+        return sorted(n for n in self._data if n.startswith(prefix))
