@@ -1,0 +1,36 @@
+"""Zero-OS, the node: it reads records, verifies them and makes them so. It serves nothing.
+
+    ledger --feed--> Follower (verified view) --> core0.plan (pure) --> steps --> core0.loop --> Host
+                                                                                  `--> receipts --> ledger
+
+| module | what it holds |
+|---|---|
+| `config` | `node.json`: all that a node is told; the rest it reads in the ledger |
+| `boot` | a node's namespaces on an ordinary Linux box: make, enter, destroy |
+| `core0` | inventory, plan (pure), loop |
+| `primitives` | container, network, route: observe, ensure, remove; together the real `core.host.Host` |
+| `status` | the signed local status file, the node's only way to say why |
+| `keeper` | the process without decisions that parents everything that runs |
+| `node` | puts the parts together; `python -m tfgrid.agents.zos NODE_DIR` runs it |
+
+How another program runs a node: write `node.json` with `write_config`, make the grid's bridge, and start
+`python -m tfgrid.agents.zos NODE_DIR` as root. SIGTERM ends the node process and leaves its workloads running; `destroy`
+ends everything of the node and leaves nothing but its directory. `read_status` says how it fares.
+"""
+
+from tfgrid.agents.zos.boot import destroy, enter, exists, make, runtime_directory
+from tfgrid.agents.zos.config import Config, read_config, write_config
+from tfgrid.agents.zos.status import Status, read_status
+
+__all__ = [
+    "Config",
+    "Status",
+    "destroy",
+    "enter",
+    "exists",
+    "make",
+    "read_config",
+    "read_status",
+    "runtime_directory",
+    "write_config",
+]
