@@ -1,0 +1,74 @@
+# make demo and make test are the whole set-up: each first installs what is missing, and only that.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+bin := .venv/bin
+sources := $(wildcard src tests bench)
+
+# $(call quietly,NAME,COMMAND): one line when it passes, everything it said when it does not.
+quietly = @if said=$$({ $(2); } 2>&1); then echo "check  $(1)"; \
+	else echo "$$said"; echo "check  $(1) failed"; exit 1; fi
+
+.PHONY: help setup demo down test check tests sim bench format lock docs clean
+
+help: ## say what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: ## install what is missing, build what changed
+	@bash setup/run.sh
+
+demo: setup ## start a grid on this machine and run the main job on it
+	@$(bin)/tfgrid demo
+
+down: ## stop the grid that demo left running; DIR and data stay (tfgrid down --purge removes them)
+	@if [[ -x $(bin)/tfgrid ]]; then $(bin)/tfgrid down; else echo "nothing is set up here"; fi
+
+test: setup check ## run every check and every test
+	@$(bin)/pytest -n 2 -q
+
+tests: setup ## run the tests alone
+	@$(bin)/pytest -n 2 -q
+
+check: setup ## format, lint, types, import contracts, Rust, native stub
+	$(call quietly,format,$(bin)/ruff format --check --quiet $(sources))
+	$(call quietly,lint,$(bin)/ruff check --quiet $(sources))
+	$(call quietly,types,$(bin)/mypy $(sources))
+	$(call quietly,imports,$(bin)/lint-imports --no-cache)
+	$(call quietly,stub,MYPYPATH=src $(bin)/python -m mypy.stubtest tfgrid._native)
+	$(call quietly,rust,cd rust && cargo test --quiet --locked --workspace --exclude tfgrid-binding)
+	@if cargo clippy --version >/dev/null 2>&1; then $(MAKE) --no-print-directory clippy; fi
+	@if cargo fmt --version >/dev/null 2>&1; then $(MAKE) --no-print-directory rustfmt; fi
+
+.PHONY: clippy rustfmt
+clippy:
+	$(call quietly,clippy,cd rust && PYO3_PYTHON=$(CURDIR)/$(bin)/python \
+		cargo clippy --quiet --locked --workspace --all-targets -- -D warnings)
+
+rustfmt:
+	$(call quietly,rustfmt,cd rust && cargo fmt --all --check)
+
+sim: setup ## simulate many more grids than the tests do: make sim SEEDS=10000
+	@TFGRID_SIM_SEEDS=$${SEEDS:-10000} $(bin)/pytest -n 2 -q tests/sim
+
+bench: ## measure beside the peers, as ratios
+	@bash setup/run.sh bench
+	@$(bin)/python -m bench
+
+format: setup ## format everything
+	@$(bin)/ruff format --quiet $(sources)
+	@$(bin)/ruff check --quiet --fix $(sources)
+	@if cargo fmt --version >/dev/null 2>&1; then cd rust && cargo fmt --all; fi
+
+docs: setup ## render docs/errors.md from the catalogue
+	@$(bin)/python -c 'from tfgrid.core import catalogue; print(catalogue.markdown(), end="")' >docs/errors.md
+
+lock: ## renew the lock files after a dependency changed
+	@bash setup/lock.sh
+
+clean: down ## remove everything that was built; the sources and a grid's data stay
+	@rm -rf .venv build dist rust/target .hypothesis .mypy_cache .ruff_cache .pytest_cache
+	@find src tests -name __pycache__ -prune -exec rm -rf {} +
+	@rm -f src/tfgrid/_native*.so
