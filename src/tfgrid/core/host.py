@@ -1,29 +1,36 @@
 """The machine as an argument: what Core-0 may see and do.
 
-Core-0 decides in plain values. A `Host` turns them into containers, networks and routes (or, in a
+Core-0 decides in plain values. A `Host` turns them into images, networks, containers and routes (or, in a
 simulation, into entries of a dictionary). Three verbs, each safe to repeat: observe, ensure, remove.
 An item's `digest` covers its whole specification; an item that runs under another digest is another item.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from tfgrid.core.units import Capacity
 
-__all__ = ["Condition", "Host", "Item", "ItemKey", "MemoryHost", "Observed"]
+__all__ = ["Condition", "Host", "Item", "ItemKey", "ItemKind", "MemoryHost", "Observed", "Verb"]
 
-Condition: TypeAlias = Literal["running", "ended", "broken"]
-"""running: as specified; ended: ran and exited; broken: partly there, to be removed or ensured again."""
+Condition: TypeAlias = Literal["prepared", "running", "ended", "broken"]
+"""prepared: only reserved, nothing of it works yet; running: as specified; ended: ran and exited; broken: partly
+there, to be removed or ensured again."""
+
+ItemKind: TypeAlias = Literal["image", "network", "container", "route"]
+"""In the order in which they need one another."""
+
+Verb: TypeAlias = Literal["prepare", "ensure", "remove"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ItemKey:
-    """Names one item on one machine: `kind` is container, network or route; `name` is unique in its kind."""
+    """Names one item on one machine; `name` is unique in its kind, such as `<contract id>/web`."""
 
-    kind: str
+    kind: ItemKind
     name: str
 
 
@@ -53,6 +60,10 @@ class Host(Protocol):
         """What the machine has in all, before any reserve."""
         ...
 
+    async def lacks(self) -> Mapping[ItemKind, str]:
+        """The kinds of item that this machine cannot carry, each with the reason."""
+        ...
+
     async def observe(self) -> Mapping[ItemKey, Observed]:
         """Everything of ours that exists, read from the machine and not from memory."""
         ...
@@ -60,7 +71,7 @@ class Host(Protocol):
     async def prepare(self, item: Item) -> Mapping[str, str]:
         """Reserve what must be named before others can be told (keys, ports); repeatable, no workload starts.
 
-        Returns public facts for the accepted receipt, such as a WireGuard public key and its port.
+        Returns public facts for the accepted receipt: of a network `public_key` and `endpoint`.
         """
         ...
 
@@ -74,34 +85,57 @@ class Host(Protocol):
         ...
 
     async def remove(self, key: ItemKey) -> None:
-        """Make the item not exist, with all that was made for it; does nothing if it does not."""
+        """Make the item not exist, with all that was made or prepared for it; does nothing if it does not."""
+        ...
+
+    async def changed(self) -> None:
+        """Return when something of ours may have changed by itself, such as a container that exited."""
+        ...
+
+    async def log_tail(self, key: ItemKey, bytes_max: int) -> bytes:
+        """The end of what a container wrote, at most `bytes_max` bytes; empty if it wrote nothing."""
         ...
 
 
 class MemoryHost:
-    """A machine in a dictionary, for simulation; survives `crash` of the node process as a machine would."""
+    """A machine in a dictionary, for simulation; survives the end of the node process as a machine would.
 
-    def __init__(self, total: Capacity) -> None:
+    `before` is called before each verb takes effect; it may wait or raise, as a busy or failing machine does.
+    """
+
+    def __init__(
+        self, total: Capacity, *, before: Callable[[Verb, ItemKey], Awaitable[None]] | None = None
+    ) -> None:
         self.total = total
+        self.before = before
         self.items: dict[ItemKey, Observed] = {}
+        self.prepared: dict[ItemKey, Observed] = {}
         self.starts: list[Item] = []
+        self._changed: asyncio.Event | None = None
 
     async def capacity(self) -> Capacity:
         """See `Host.capacity`."""
         return self.total
 
+    async def lacks(self) -> Mapping[ItemKind, str]:
+        """See `Host.lacks`."""
+        return {}
+
     async def observe(self) -> Mapping[ItemKey, Observed]:
         """See `Host.observe`."""
-        return dict(self.items)
+        return self.prepared | self.items
 
     async def prepare(self, item: Item) -> Mapping[str, str]:
         """See `Host.prepare`."""
-        return (
-            {"public_key": item.digest[:43], "port": "51820"} if item.key.kind == "network" else {}
+        await self._before("prepare", item.key)
+        self.prepared[item.key] = Observed(
+            key=item.key, digest=item.digest, condition="prepared"
         )
+        return {"public_key": item.digest[:43], "endpoint": "192.0.2.1:51820"}
 
     async def ensure(self, item: Item) -> Observed:
-        """See `Host.ensure`."""
+        """See `Host.ensure`; what really started is kept in `starts`."""
+        await self._before("ensure", item.key)
         there = self.items.get(item.key)
         if there and there.digest == item.digest and there.condition == "running":
             return there
@@ -112,8 +146,32 @@ class MemoryHost:
 
     async def remove(self, key: ItemKey) -> None:
         """See `Host.remove`."""
+        await self._before("remove", key)
         self.items.pop(key, None)
+        self.prepared.pop(key, None)
+
+    async def changed(self) -> None:
+        """See `Host.changed`."""
+        self._changed = asyncio.Event()
+        await self._changed.wait()
+
+    async def log_tail(self, key: ItemKey, bytes_max: int) -> bytes:
+        """See `Host.log_tail`."""
+        return f"{key.name}\n".encode()[-bytes_max:]
+
+    def exit(self, key: ItemKey, code: int) -> None:
+        """Let a container end by itself, as a program that crashed does."""
+        there = self.items[key]
+        self.items[key] = Observed(
+            key=key, digest=there.digest, condition="ended", facts={"exit_code": code}
+        )
+        if self._changed is not None:
+            self._changed.set()
 
     def reboot(self) -> None:
-        """Lose everything that runs, as a power cut does."""
-        self.items.clear()
+        """Lose everything that runs, as a power cut does; images and keys are on disk and stay."""
+        self.items = {k: o for k, o in self.items.items() if k.kind == "image"}
+
+    async def _before(self, verb: Verb, key: ItemKey) -> None:
+        if self.before is not None:
+            await self.before(verb, key)

@@ -18,9 +18,15 @@ How another program runs a node: write `node.json` with `write_config`, make the
 ends everything of the node and leaves nothing but its directory. `read_status` says how it fares.
 """
 
-from tfgrid.agents.zos.boot import destroy, enter, exists, make, runtime_directory
-from tfgrid.agents.zos.config import Config, read_config, write_config
-from tfgrid.agents.zos.status import Status, read_status
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfgrid.agents.zos.boot import destroy, enter, exists, make, runtime_directory
+    from tfgrid.agents.zos.config import Config, read_config, write_config
+    from tfgrid.agents.zos.status import Status, read_status
 
 __all__ = [
     "Config",
@@ -34,3 +40,18 @@ __all__ = [
     "runtime_directory",
     "write_config",
 ]
+
+_HOMES = {
+    "Config": "config",
+    "Status": "status",
+    "read_config": "config",
+    "read_status": "status",
+    "write_config": "config",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Loaded on first use: the keeper is started through this package and must stay small.
+    if name not in __all__:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'boot')}"), name)

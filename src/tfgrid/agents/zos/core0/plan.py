@@ -1,0 +1,357 @@
+"""What a node should do next: a pure function of verified records and of what was observed.
+
+    Known (cases, observed items, offer, said) --plan()--> Plan (steps, why each item is as it is)
+
+A **case** is one contract as this node sees it, reduced to a stage by `view.cases`:
+
+    admit --accept--> hold --all accepted--> run --cancelled, expired, deadline--> remove --> (ended)
+      `-----refuse--> none
+
+Invariants, each with its test:
+  - an `Ensure` of a network, container or route exists only for a case in stage run;
+  - nothing is accepted, started or said by a halted node, or before it has read to the ledger's head;
+  - nothing is accepted by a node whose head is stale;
+  - a refusal carries every reason, not the first;
+  - a step exists only when what it needs is there, so that steps of one plan may run side by side;
+  - the plan for a machine that is as it should be has no steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from tfgrid.agents.zos.core0 import items as itemsof
+from tfgrid.core.host import Item, ItemKey, ItemKind, Observed
+from tfgrid.core.ids import ContractId, NodeId
+from tfgrid.core.units import Capacity
+from tfgrid.ledger import contract as contracts
+
+__all__ = [
+    "Accept",
+    "Case",
+    "Ensure",
+    "Known",
+    "Note",
+    "Offer",
+    "Plan",
+    "Refuse",
+    "Remove",
+    "Say",
+    "Stage",
+    "Step",
+    "plan",
+]
+
+Stage: TypeAlias = Literal["none", "admit", "hold", "run", "remove"]
+"""none: nothing to do with it; admit: asked, not answered; hold: accepted, others have not all; run: every node
+accepted and it is in force; remove: over for any reason, everything made for it goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One contract as this node sees it.
+
+    `said` is the latest receipt of this node for each workload ("" for its part as a whole), those still in
+    the outbox included. `endpoints` are of every node that accepted. `why` explains the stage to people.
+    """
+
+    contract: ContractId
+    proposal: contracts.Proposal
+    stage: Stage
+    why: str = ""
+    said: Mapping[str, contracts.Receipt] = field(default_factory=dict)
+    endpoints: Mapping[NodeId, tuple[contracts.Endpoint, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What this node offers: capacity after the reserve, roles, names, and what its machine lacks."""
+
+    capacity: Capacity
+    roles: tuple[str, ...] = ("compute",)
+    gateway_domains: tuple[str, ...] = ()
+    trust_class: str = "hosted"
+    lacks: Mapping[ItemKind, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Everything a plan may depend on. `cases` are in the order of the log."""
+
+    node: NodeId
+    offer: Offer
+    cases: tuple[Case, ...]
+    observed: Mapping[ItemKey, Observed]
+    caught_up: bool = True
+    fresh: bool = True
+    halted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Prepare the networks, then say accepted with their endpoints."""
+
+    contract: ContractId
+    networks: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Say refused, with every reason."""
+
+    contract: ContractId
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ensure:
+    """Make an item exist."""
+
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Make an item not exist."""
+
+    key: ItemKey
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Write a receipt about a workload; `workload` is empty for the node's part as a whole."""
+
+    contract: ContractId
+    workload: str
+    state: contracts.ReceiptState
+    observed: Observed | None = None
+    image: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+Step: TypeAlias = Accept | Refuse | Ensure | Remove | Say
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Why an item is as it is: running, or waiting for something named."""
+
+    key: ItemKey
+    contract: ContractId
+    condition: Literal["running", "waiting", "ended", "broken"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The next steps, in the order of the log and of need; what is reserved; a note for each item."""
+
+    steps: tuple[Step, ...] = ()
+    reserved: Capacity = Capacity()
+    notes: tuple[Note, ...] = ()
+    images: frozenset[str] = frozenset()
+
+
+def plan(known: Known) -> Plan:
+    """The next steps of one node. Pure."""
+    wanted = {
+        case.contract: itemsof.items_for(case.contract, case.proposal, known.node, case.endpoints)
+        for case in known.cases
+        if case.stage in {"hold", "run"}
+    }
+    reserved = _reserved(known)
+    images = frozenset(i.key.name for w in wanted.values() for i in w if i.key.kind == "image")
+    notes = tuple(n for c in known.cases for n in _notes(c, wanted.get(c.contract, ()), known))
+    if known.halted or not known.caught_up:
+        return Plan(reserved=reserved, notes=notes, images=images)
+    steps = [
+        *_removals(known, wanted, images),
+        *_admissions(known, reserved),
+        *(s for c in known.cases for s in _works(c, wanted.get(c.contract, ()), known.observed)),
+    ]
+    return Plan(steps=tuple(steps), reserved=reserved, notes=notes, images=images)
+
+
+# Admission
+
+
+def _reserved(known: Known) -> Capacity:
+    """What accepted contracts hold, until this node has said that it removed all of them."""
+    total = Capacity()
+    for case in known.cases:
+        if case.stage in {"hold", "run"} or (case.stage == "remove" and _exists(case, known)):
+            total = total.plus(itemsof.demand(case.proposal, known.node))
+    return total
+
+
+def _exists(case: Case, known: Known) -> bool:
+    return any(itemsof.contract_of(key) == case.contract for key in known.observed)
+
+
+def _admissions(known: Known, reserved: Capacity) -> Iterator[Step]:
+    for case in known.cases:
+        if case.stage != "admit" or not known.fresh:
+            continue
+        left = known.offer.capacity.minus(reserved)
+        reasons = _objections(case.proposal, known, left)
+        if reasons:
+            yield Refuse(case.contract, reasons)
+            continue
+        reserved = reserved.plus(itemsof.demand(case.proposal, known.node))
+        networks = itemsof.networks_for(case.contract, case.proposal, known.node)
+        yield Accept(case.contract, networks)
+
+
+def _objections(proposal: contracts.Proposal, known: Known, left: Capacity) -> tuple[str, ...]:
+    """Every reason why this node cannot take its part."""
+    asked = itemsof.demand(proposal, known.node)
+    reasons = [
+        f"{dimension}: {getattr(asked, dimension)} asked, {getattr(left, dimension)} free"
+        for dimension in left.lacks(asked)
+    ]
+    mine = {a.workload for a in proposal.placement.assignments if a.node == known.node}
+    here = {p.network for p in proposal.placement.networks if p.node == known.node}
+    kinds: set[ItemKind] = {"network"} if here else set()
+    for workload in proposal.agreement.workloads:
+        if workload.name in mine:
+            reasons += _workload_objections(workload, here, known.offer)
+            if isinstance(workload, contracts.Container):
+                kinds |= {"image", "container"}
+            elif isinstance(workload, contracts.Route):
+                kinds.add("route")
+    reasons += [f"this machine lacks {known.offer.lacks[k]}" for k in sorted(kinds & set(known.offer.lacks))]
+    return tuple(reasons)
+
+
+def _workload_objections(
+    workload: contracts.Workload, here: set[str], offer: Offer
+) -> Iterator[str]:
+    if isinstance(workload, contracts.Network):
+        return
+    trust = workload.constraints.trust
+    if trust and offer.trust_class not in trust:
+        yield f"{workload.name}: demands a {' or '.join(trust)} node, this one is {offer.trust_class}"
+    if workload.network not in here:
+        yield f"{workload.name}: its network {workload.network} has no place on this node"
+    if isinstance(workload, contracts.Container) and "compute" not in offer.roles:
+        yield f"{workload.name}: this node runs no containers"
+    if isinstance(workload, contracts.Route):
+        if "gateway" not in offer.roles:
+            yield f"{workload.name}: this node is no gateway"
+        elif not any(workload.host.endswith(f".{d}") for d in offer.gateway_domains):
+            yield f"{workload.name}: {workload.host} is under none of this gateway's domains"
+
+
+# Removal
+
+
+def _removals(
+    known: Known, wanted: Mapping[ContractId, Iterable[Item]], images: frozenset[str]
+) -> Iterator[Step]:
+    """What no record asks for: of contracts that are over, and of those that never were."""
+    keep = {i.key for c in known.cases if c.stage == "run" for i in wanted[c.contract]}
+    held = {c.contract for c in known.cases if c.stage == "hold"}
+    order = {"route": 0, "container": 1, "network": 2, "image": 3}
+    by_contract: dict[ContractId | None, list[ItemKey]] = {}
+    for key in sorted(known.observed, key=lambda k: (order[k.kind], k.name)):
+        if key.kind == "image":
+            if key.name not in images and not _image_used(key, known.observed):
+                yield Remove(key)
+        elif key not in keep and not (
+            itemsof.contract_of(key) in held and key.kind == "network"
+        ):
+            by_contract.setdefault(itemsof.contract_of(key), []).append(key)
+    for keys in by_contract.values():
+        first = order[keys[0].kind]
+        yield from (Remove(key) for key in keys if order[key.kind] == first)
+
+
+def _image_used(key: ItemKey, observed: Mapping[ItemKey, Observed]) -> bool:
+    return any(k.kind == "container" and o.facts.get("image") == key.name for k, o in observed.items())
+
+
+# Running
+
+
+def _works(case: Case, wanted: tuple[Item, ...], observed: Mapping[ItemKey, Observed]) -> Iterator[Step]:
+    """Steps for one case in stage hold, run or remove."""
+    if case.stage == "hold":
+        yield from (Ensure(i) for i in wanted if i.key.kind == "image" and _absent(i, observed))
+    elif case.stage == "run":
+        for item in wanted:
+            yield from _run_item(case, item, wanted, observed)
+    elif case.stage == "remove" and _owes_end(case):
+        if not any(itemsof.contract_of(key) == case.contract for key in observed):
+            yield Say(case.contract, "", "ended", reasons=(case.why,) if case.why else ())
+
+
+def _owes_end(case: Case) -> bool:
+    whole = case.said.get("")
+    return whole is not None and whole.state == "accepted"
+
+
+def _absent(item: Item, observed: Mapping[ItemKey, Observed]) -> bool:
+    there = observed.get(item.key)
+    return there is None or there.digest != item.digest or there.condition != "running"
+
+
+def _run_item(
+    case: Case, item: Item, wanted: tuple[Item, ...], observed: Mapping[ItemKey, Observed]
+) -> Iterator[Step]:
+    there = observed.get(item.key)
+    if there and there.digest != item.digest and there.condition != "prepared":
+        yield Remove(item.key)
+        return
+    workload = item.key.name.partition("/")[2]
+    reported = item.key.kind in {"container", "route"}
+    said = case.said.get(workload)
+    if there and there.condition == "running":
+        if reported and (said is None or said.state != "running"):
+            yield Say(case.contract, workload, "running", there, image=_image_of(item))
+        return
+    if there and there.condition == "ended" and said is not None and said.state == "running":
+        yield Say(case.contract, workload, "failed", there, image=_image_of(item))
+    if not _waits_for(item, wanted, observed):
+        yield Ensure(item)
+
+
+def _image_of(item: Item) -> str:
+    if item.key.kind != "container":
+        return ""
+    return itemsof.spec_of(item, itemsof.ContainerSpec).workload.image.digest
+
+
+def _waits_for(
+    item: Item, wanted: tuple[Item, ...], observed: Mapping[ItemKey, Observed]
+) -> tuple[ItemKey, ...]:
+    """What an item needs that is not there yet: its image and its network."""
+    if item.key.kind == "container":
+        container = itemsof.spec_of(item, itemsof.ContainerSpec)
+        needs = {container.workload.image.digest, f"{container.contract}/{container.place.network}"}
+    elif item.key.kind == "route":
+        route = itemsof.spec_of(item, itemsof.RouteSpec)
+        needs = {f"{route.contract}/{route.place.network}"}
+    else:
+        return ()
+    return tuple(
+        i.key
+        for i in wanted
+        if i.key.kind in {"image", "network"} and i.key.name in needs and _absent(i, observed)
+    )
+
+
+def _notes(case: Case, wanted: tuple[Item, ...], known: Known) -> Iterator[Note]:
+    for item in wanted:
+        if item.key.kind == "image":
+            continue
+        there = known.observed.get(item.key)
+        if there and there.digest == item.digest:
+            yield Note(item.key, case.contract, there.condition)
+            continue
+        missing = _waits_for(item, wanted, known.observed)
+        reason = f"needs {', '.join(f'{k.kind} {k.name[:10]}' for k in missing)}" if missing else ""
+        if case.stage == "hold":
+            reason = "waits until every node has accepted"
+        yield Note(item.key, case.contract, "waiting", reason)
