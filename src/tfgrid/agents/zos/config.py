@@ -40,8 +40,8 @@ class Config(Value, frozen=True):
 
     `underlay4` is the node's own address with its prefix, such as `10.77.3.11/24`; `underlay_gateway4` the bridge's,
     or empty where no route beyond the underlay is wanted. `capacity` caps what the node offers of its machine, a zero
-    field caps nothing; `reserve` is kept from it for the node itself. `tls_directory` is where a gateway finds the
-    certificate and key of its domains (empty on others).
+    field caps nothing; `reserve` is kept from it for the node itself. `certificate_path` is the PEM file (leaf,
+    intermediate and key, 0600) with which a gateway answers for its domains; empty on others.
     """
 
     grid: Grid8
@@ -58,7 +58,7 @@ class Config(Value, frozen=True):
     capacity: Capacity = Capacity()
     reserve: Capacity = Capacity(memory_bytes=limits.node_memory_reserve_bytes_min)
     unlock_key_path: Text = ""
-    tls_directory: Text = ""
+    certificate_path: Text = ""
 
     @property
     def underlay_address(self) -> str:
