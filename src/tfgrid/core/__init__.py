@@ -17,12 +17,14 @@ The front door of this package is its modules; use them qualified, so that the o
 | `merkle` | RFC 6962 hashing, proofs and their verification |
 | `clock`, `rng`, `store`, `transport`, `host` | the seams: protocols with in-memory versions |
 | `log` | structured log lines |
+| `catalogue` | what every error code means and what to do about it |
 
 Nothing is imported here: a command that needs one word does not pay for all.
 """
 
 __all__ = [
     "canonical",
+    "catalogue",
     "clock",
     "errors",
     "host",

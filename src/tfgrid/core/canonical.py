@@ -16,7 +16,7 @@ import binascii
 import hashlib
 import re
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -27,8 +27,10 @@ __all__ = ["bytes_from", "digest", "encode", "parse", "sha256", "text_from"]
 
 _T = TypeVar("_T")
 
+_QUOTE: Final = ord('"')
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
-_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# Possessive, and matching a string without an end too: no input makes it look at a byte twice.
+_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def encode(value: object) -> bytes:
@@ -46,7 +48,7 @@ def parse(data: bytes, kind: type[_T], *, bytes_max: int = limits.document_bytes
 
     Raises:
         errors.BadInput: TFG-1101 too large, TFG-1102 too deep, TFG-1103 not of this type (the field is
-            named), TFG-1104 not canonical.
+            named), TFG-1104 not canonical, TFG-1106 a key outside ASCII.
 
     """
     name = getattr(kind, "__name__", str(kind))
@@ -54,9 +56,10 @@ def parse(data: bytes, kind: type[_T], *, bytes_max: int = limits.document_bytes
         raise errors.BadInput(
             "TFG-1101", f"document has {len(data)} bytes, the limit is {bytes_max}", where=name
         )
-    _check_depth(data, name)
+    _check_shape(data, name)
+    decoder: msgspec.json.Decoder[_T] = _decoder(cast("Any", kind))
     try:
-        value: _T = _decoder(kind).decode(data)
+        value = decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise errors.BadInput("TFG-1103", f"not a valid {name}: {fault}", where=name) from fault
     if encode(value) != data:
@@ -67,18 +70,22 @@ def parse(data: bytes, kind: type[_T], *, bytes_max: int = limits.document_bytes
     return value
 
 
-def _check_depth(data: bytes, name: str) -> None:
-    depth = 0
+def _check_shape(data: bytes, name: str) -> None:
+    depth, ascii_only = 0, data.isascii()
     for token in _STRING_OR_BRACKET.finditer(data):
         first = data[token.start()]
-        if first in b"[{":
+        if first == _QUOTE:
+            is_key = data[token.end() : token.end() + 1] == b":"
+            if not ascii_only and is_key and not token[0].isascii():
+                raise errors.BadInput("TFG-1106", "a key has letters outside ASCII", where=name)
+        elif first in b"[{":
             depth += 1
             if depth > limits.document_depth_max:
                 raise errors.BadInput(
                     "TFG-1102", f"document nests deeper than {limits.document_depth_max}",
                     where=name,
                 )  # fmt: skip
-        elif first in b"]}":
+        else:
             depth -= 1
 
 

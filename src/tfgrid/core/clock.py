@@ -65,6 +65,9 @@ class ManualClock:
 
     async def sleep(self, seconds: float) -> None:
         """See `Clock.sleep`."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count += 1
         due = self._monotonic_ms + max(0, round(seconds * 1000))

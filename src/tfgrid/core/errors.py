@@ -130,7 +130,7 @@ class Unreachable(GridError):
 
 
 class MachineLacks(GridError):
-    """This machine lacks a program, kernel facility or permission; `tfgrid doctor` names the cure."""
+    """The machine lacks a program, kernel facility or permission; `tfgrid doctor` names the cure."""
 
     exit_code = 13
 

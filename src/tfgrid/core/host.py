@@ -128,9 +128,7 @@ class MemoryHost:
     async def prepare(self, item: Item) -> Mapping[str, str]:
         """See `Host.prepare`."""
         await self._before("prepare", item.key)
-        self.prepared[item.key] = Observed(
-            key=item.key, digest=item.digest, condition="prepared"
-        )
+        self.prepared[item.key] = Observed(key=item.key, digest=item.digest, condition="prepared")
         return {"public_key": item.digest[:43], "endpoint": "192.0.2.1:51820"}
 
     async def ensure(self, item: Item) -> Observed:

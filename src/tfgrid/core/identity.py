@@ -13,7 +13,7 @@ A signature names the index of its key, and distinct keys are counted once again
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -30,6 +30,7 @@ __all__ = [
     "Signature",
     "State",
     "check_signatures",
+    "commitment",
     "incept",
     "open_keyring",
     "rotate",
@@ -101,7 +102,8 @@ def incept(event: Inception) -> State:
     """The state after an inception.
 
     Raises:
-        errors.BadInput: TFG-1411, keys repeat, a key can sign anything, or the threshold cannot be met.
+        errors.BadInput: TFG-1411 keys repeat, TFG-1415 the threshold cannot be met, TFG-1416 a key is not a
+            point that only its owner can sign for.
 
     """
     _check_keys(event.keys, event.threshold)
@@ -116,20 +118,26 @@ def rotate(state: State, event: Rotation) -> State:
     """The state after a rotation; the caller checks that the new keys signed it.
 
     Raises:
-        errors.NotAllowed: TFG-1412, not the next event of this identity, or not the keys that were promised.
-        errors.BadInput: TFG-1411.
+        errors.NotAllowed: TFG-1412 not the next event of this identity, TFG-1417 not the keys that were
+            promised, TFG-1418 one event too many.
+        errors.BadInput: as `incept`.
 
     """
-    promised = commitment(event.keys, event.threshold) == state.next
-    if (event.identity, event.index, event.previous) != (
-        state.identity, state.index + 1, state.event,
-    ) or not promised:  # fmt: skip
+    follows = (state.identity, state.index + 1, state.event)
+    if (event.identity, event.index, event.previous) != follows:
         raise errors.NotAllowed(
-            "TFG-1412", "not the next event of this identity with the keys it promised",
+            "TFG-1412", f"not event {state.index + 1} of this identity", where=state.identity
+        )
+    if commitment(event.keys, event.threshold) != state.next:
+        raise errors.NotAllowed(
+            "TFG-1417", "these are not the keys that the event before promised",
             where=state.identity,
         )  # fmt: skip
     if event.index >= limits.identity_events_max:
-        raise errors.NotAllowed("TFG-1412", "identity has too many events", where=state.identity)
+        raise errors.NotAllowed(
+            "TFG-1418", f"an identity has at most {limits.identity_events_max} events",
+            where=state.identity,
+        )  # fmt: skip
     _check_keys(event.keys, event.threshold)
     return State(
         identity=state.identity, name=state.name, index=event.index,
@@ -139,31 +147,27 @@ def rotate(state: State, event: Rotation) -> State:
 
 
 def _check_keys(public_keys: Sequence[str], threshold: int) -> None:
-    distinct = len(set(public_keys)) == len(public_keys)
-    if not distinct or threshold > len(public_keys) or not all(map(_is_point, public_keys)):
-        raise errors.BadInput(
-            "TFG-1411", "keys repeat, are not valid points, or are fewer than the threshold"
-        )
-
-
-def _is_point(text: str) -> bool:
-    import nacl.bindings
-
-    raw = canonical.bytes_from(text, size=keys.public_key_bytes)
-    return bool(nacl.bindings.crypto_core_ed25519_is_valid_point(raw))
+    if len(set(public_keys)) != len(public_keys):
+        raise errors.BadInput("TFG-1411", "a key stands twice in one key set")
+    if threshold > len(public_keys):
+        raise errors.BadInput("TFG-1415", f"{threshold} of {len(public_keys)} keys can never sign")
+    for text in public_keys:
+        if not keys.is_public_key(canonical.bytes_from(text, size=keys.public_key_bytes)):
+            raise errors.BadInput("TFG-1416", "not a usable Ed25519 public key", where=text)
 
 
 def check_signatures(state: State, digest: bytes, signatures: Sequence[Signature]) -> None:
     """Hold that enough distinct keys of the identity signed the digest, and none signed badly.
 
     Raises:
-        errors.VerificationFailed: TFG-1413.
+        errors.VerificationFailed: TFG-1413 a signature does not hold, TFG-1419 a key signed twice, TFG-1420
+            fewer keys than the threshold signed.
 
     """
     signers = {signature.key for signature in signatures}
     if len(signers) != len(signatures):
         raise errors.VerificationFailed(
-            "TFG-1413", "a key signed more than once", where=state.identity
+            "TFG-1419", "a key signed more than once", where=state.identity
         )
     for signature in signatures:
         known = signature.key < len(state.keys)
@@ -178,7 +182,7 @@ def check_signatures(state: State, digest: bytes, signatures: Sequence[Signature
             )  # fmt: skip
     if len(signers) < state.threshold:
         raise errors.VerificationFailed(
-            "TFG-1413", f"{len(signers)} of {state.threshold} needed keys signed",
+            "TFG-1420", f"{len(signers)} of {state.threshold} needed keys signed",
             where=state.identity,
         )  # fmt: skip
 

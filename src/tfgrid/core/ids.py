@@ -71,7 +71,7 @@ def expand(prefix: str, known: Iterable[_Id], *, kind: str) -> _Id:
 
     Raises:
         errors.NotFound: TFG-1001, none does.
-        errors.BadInput: TFG-1002, several do (all candidates are named), or the prefix is too short.
+        errors.BadInput: TFG-1002 several do (all candidates are named), TFG-1004 the prefix is too short.
 
     """
     found = sorted(i for i in known if i.startswith(prefix))
@@ -81,7 +81,7 @@ def expand(prefix: str, known: Iterable[_Id], *, kind: str) -> _Id:
         raise errors.NotFound("TFG-1001", f"no {kind} starts with {prefix!r}", where=prefix)
     if len(prefix) < prefix_chars_min:
         raise errors.BadInput(
-            "TFG-1002", f"{prefix!r} is too short to name a {kind}",
+            "TFG-1004", f"{prefix!r} is too short to name a {kind}",
             where=prefix, hint=f"give at least {prefix_chars_min} digits",
         )  # fmt: skip
     raise errors.BadInput(

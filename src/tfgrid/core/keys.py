@@ -34,6 +34,7 @@ __all__ = [
     "Purpose",
     "SigningKey",
     "derive",
+    "is_public_key",
     "new_words",
     "open_sealed",
     "seal",
@@ -81,6 +82,13 @@ def verify(public_key: bytes, digest: bytes, signature: bytes) -> bool:
     except nacl.exceptions.BadSignatureError:
         return False
     return True
+
+
+def is_public_key(raw: bytes) -> bool:
+    """Whether `raw` is a key that only its owner signs for: canonical, on the curve, in the main subgroup."""
+    return len(raw) == public_key_bytes and bool(
+        nacl.bindings.crypto_core_ed25519_is_valid_point(raw)
+    )
 
 
 class SigningKey:
@@ -152,10 +160,8 @@ def open_sealed(sealed: bytes, *, unlock_key: bytes, name: str) -> bytes:
     """
     version, nonce, box = sealed[:4], sealed[4 : 4 + _NONCE_BYTES], sealed[4 + _NONCE_BYTES :]
     try:
-        if version != _SEAL_VERSION:
-            raise ValueError(version)
         return nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
-            box, _SEAL_VERSION + name.encode(), nonce, unlock_key
+            box, version + name.encode(), nonce, unlock_key
         )
     except (nacl.exceptions.CryptoError, ValueError, TypeError) as fault:
         raise errors.VerificationFailed(

@@ -41,11 +41,11 @@ class Log:
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         merged = self._bound | fields
         if stream.isatty():
-            extra = " ".join(f"{k}={v}" for k, v in merged.items())
+            extra = " ".join(f"{k}={_plain(v)}" for k, v in merged.items())
             line = f"{at[11:19]} {level:7} {self._part}: {event} {extra}".rstrip()
         else:
             head = {"at": at, "level": level, "part": self._part, "event": event}
-            line = json.dumps(head | merged, separators=(",", ":"))
+            line = json.dumps(head | merged | head, separators=(",", ":"))
         stream.write(line + "\n")
         stream.flush()
 
@@ -64,3 +64,9 @@ class Log:
     def error(self, event: str, **fields: Field) -> None:
         """Something failed and somebody should look."""
         self.write("error", event, **fields)
+
+
+def _plain(value: Field) -> str:
+    """A field on a terminal; what a stranger put into it moves no cursor and begins no line."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)

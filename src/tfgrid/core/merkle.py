@@ -17,6 +17,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from tfgrid.core import errors
+
 __all__ = [
     "Frontier",
     "consistency_proof",
@@ -56,7 +58,12 @@ def root_twin(leaves: Sequence[bytes]) -> bytes:
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
-    """The root over leaf hashes of 32 bytes each."""
+    """The root over leaf hashes of 32 bytes each.
+
+    Raises:
+        errors.MachineLacks: TFG-1501, the native module was built from another version.
+
+    """
     assert all(len(leaf) == hash_bytes for leaf in leaves)
     return _native_root()(leaves)
 
@@ -64,8 +71,13 @@ def root(leaves: Sequence[bytes]) -> bytes:
 def _native_root() -> Callable[[Sequence[bytes]], bytes]:
     if os.environ.get("TFGRID_TWINS") == "1":
         return root_twin
-    from tfgrid import _native
+    from tfgrid import __version__, _native
 
+    if _native.__version__ != __version__:
+        raise errors.MachineLacks(
+            "TFG-1501", f"the native module is of version {_native.__version__}, not {__version__}",
+            where=_native.__file__, hint="make setup",
+        )  # fmt: skip
     return lambda leaves: _native.merkle_root(b"".join(leaves))
 
 

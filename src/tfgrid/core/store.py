@@ -1,14 +1,15 @@
 """Small durable state as an argument: named byte strings that are replaced whole.
 
 A write that returned survives a power cut; a reader sees the old bytes or the new, never a mix. The
-directory version writes beside, syncs, renames and syncs the directory; the memory version can lose what was
-not synced, so that tests of crashes are tests of the caller's order of writes.
+directory version writes beside, syncs, renames and syncs the directory; the memory version can refuse to
+write, as a full disk does. One writer at a time has a name; readers are as many as like.
 
 Names are relative paths of lower-case letters, digits, `.`, `-`, `_` and `/`; nothing climbs out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -25,7 +26,12 @@ class Store(Protocol):
     """Named byte strings, replaced whole and durably."""
 
     def read(self, name: str) -> bytes | None:
-        """The bytes under `name`, or None."""
+        """The bytes under `name`, or None.
+
+        Raises:
+            errors.Failed: TFG-1203, they are there and cannot be read.
+
+        """
         ...
 
     def write(self, name: str, data: bytes) -> None:
@@ -38,7 +44,12 @@ class Store(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Forget `name`; nothing happens if it is not there."""
+        """Forget `name`; nothing happens if it is not there.
+
+        Raises:
+            errors.Failed: TFG-1204, the disk refused.
+
+        """
         ...
 
     def names(self, prefix: str = "") -> list[str]:
@@ -53,11 +64,22 @@ def _checked(name: str) -> str:
 
 
 class DirectoryStore:
-    """A store in a directory of the machine; files are readable by their owner only."""
+    """A store in a directory of the machine; files are readable by their owner only.
+
+    Raises:
+        errors.Failed: TFG-1205, the directory is not there and cannot be made.
+
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            _make_directory(root)
+        except OSError as fault:
+            raise errors.Failed(
+                "TFG-1205", f"cannot make a directory: {fault.strerror}", where=str(root),
+                hint="check who owns it and whether the disk has space",
+            ) from fault  # fmt: skip
 
     def read(self, name: str) -> bytes | None:
         """See `Store.read`."""
@@ -65,13 +87,17 @@ class DirectoryStore:
             return (self.root / _checked(name)).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as fault:
+            raise errors.Failed(
+                "TFG-1203", f"cannot read {name}: {fault.strerror}", where=str(self.root / name)
+            ) from fault
 
     def write(self, name: str, data: bytes) -> None:
         """See `Store.write`."""
         path = self.root / _checked(name)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = path.with_name(f".{path.name}.new")
         try:
+            _make_directory(path.parent)
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -80,6 +106,8 @@ class DirectoryStore:
             beside.replace(path)
             _sync_directory(path.parent)
         except OSError as fault:
+            with contextlib.suppress(OSError):
+                beside.unlink()
             raise errors.Failed(
                 "TFG-1201", f"cannot write {name}: {fault.strerror}", where=str(path),
                 hint="free space or check the disk, then repeat",
@@ -90,14 +118,27 @@ class DirectoryStore:
         path = self.root / _checked(name)
         try:
             path.unlink()
+            _sync_directory(path.parent)
         except FileNotFoundError:
             return
-        _sync_directory(path.parent)
+        except OSError as fault:
+            raise errors.Failed(
+                "TFG-1204", f"cannot remove {name}: {fault.strerror}", where=str(path)
+            ) from fault
 
     def names(self, prefix: str = "") -> list[str]:
         """See `Store.names`."""
         found = (p.relative_to(self.root) for p in self.root.rglob("*") if p.is_file())
         return sorted(n for f in found if _NAME.match(n := f.as_posix()) and n.startswith(prefix))
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory whose name, too, survives a power cut."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    _sync_directory(path.parent)
 
 
 def _sync_directory(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta
 
-from tfgrid.core import errors
+from tfgrid.core import errors, limits
 from tfgrid.core.schema import Count, Value
 
 __all__ = [
@@ -73,6 +73,8 @@ _BYTE_UNITS: Final = {"": 1, "b": 1} | {
     for power, letter in enumerate("kmgt", start=1)
     for tail in ("", "b", "ib")
 }
+_COARSE: Final = 1_000_000
+"""From units of this size on, a fraction may be rounded down; of smaller ones nothing is lost silently."""
 _SECOND_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -83,15 +85,21 @@ def _quantity(text: str, table: dict[str, int], kind: str, example: str) -> int:
         raise errors.BadInput(
             "TFG-1003", f"{text!r} is not a {kind}", where=text, hint=f"write it like {example}"
         )
-    fraction = (match[2] or "").ljust(3, "0")
-    return int(match[1]) * unit + int(fraction) * unit // 1000
+    fraction = int((match[2] or "").ljust(3, "0")) * unit
+    count = int(match[1]) * unit + fraction // 1000
+    if count > limits.integer_max or (unit < _COARSE and fraction % 1000):
+        raise errors.BadInput(
+            "TFG-1005", f"{text!r} is not a {kind} that can be counted", where=text,
+            hint=f"write it like {example}",
+        )  # fmt: skip
+    return count
 
 
 def parse_bytes(text: str) -> int:
     """Bytes from text such as `64MiB` or `2G` (both binary; `64MB` is decimal).
 
     Raises:
-        errors.BadInput: TFG-1003.
+        errors.BadInput: TFG-1003 not a size, TFG-1005 too large, or less than a byte.
 
     """
     return _quantity(text, _BYTE_UNITS, "size", "64MiB")
@@ -101,7 +109,7 @@ def parse_cpu(text: str) -> int:
     """Thousandths of a core from text such as `0.25` or `250m`.
 
     Raises:
-        errors.BadInput: TFG-1003.
+        errors.BadInput: TFG-1003 not a number of cores, TFG-1005 too large, or parts of a thousandth.
 
     """
     return _quantity(text, {"": 1000, "m": 1}, "number of cores", "0.25")
@@ -111,7 +119,7 @@ def parse_seconds(text: str) -> int:
     """Whole seconds from text such as `90s`, `15m`, `30d`.
 
     Raises:
-        errors.BadInput: TFG-1003.
+        errors.BadInput: TFG-1003 not a span, TFG-1005 too large, or parts of a second.
 
     """
     return _quantity(text, _SECOND_UNITS, "span of time", "30d")
