@@ -19,6 +19,7 @@ from tfgrid.core import canonical, ids, limits
 from tfgrid.core.ids import ContractId, Digest
 from tfgrid.core.schema import Base64, Count, Moment, Name, Seconds, Text, Value
 from tfgrid.core.units import Money
+from tfgrid.ledger.farm import Payment, TrustClass
 
 __all__ = [
     "Access",
@@ -42,17 +43,12 @@ __all__ = [
     "ReceiptState",
     "RecipeRef",
     "Route",
-    "RoutePlace",
     "Rule",
-    "TrustClass",
     "Usage",
     "Workload",
     "contract_id",
     "proposal_digest",
 ]
-
-TrustClass: TypeAlias = Literal["simulated", "hosted", "booted"]
-"""simulated: in a test; hosted: a service on somebody's Linux, whose root can look; booted: measured."""
 
 Action: TypeAlias = Literal["deploy", "update", "accept", "delete", "refund"]
 """What an approval is for; one action's approval serves no other."""
@@ -194,7 +190,7 @@ class Agreement(Value, frozen=True, tag="agreement", tag_field="type"):
     workloads: Annotated[tuple[Workload, ...], Meta(min_length=1, max_length=limits.workloads_max)]
     policy: Policy
     access: Access
-    payment: Literal["none", "tft"]
+    payment: Payment
     price_cap_per_day: Money
     valid_until: Moment
 

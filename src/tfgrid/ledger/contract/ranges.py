@@ -1,0 +1,1 @@
+"""Subnets and addresses of a contract's networks, from the contract's salt."""
