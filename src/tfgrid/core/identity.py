@@ -209,6 +209,11 @@ class Keyring:
         """A new identity from fresh words."""
         return cls(name=name, words=keys.new_words(rng))
 
+    @property
+    def public(self) -> str:
+        """The current public key, as documents write it."""
+        return canonical.text_from(self._key.public)
+
     def sign(self, digest: bytes) -> tuple[Signature, ...]:
         """Sign a digest from `keys.signed_digest` with the current key."""
         return (Signature(key=0, signature=canonical.text_from(self._key.sign(digest))),)

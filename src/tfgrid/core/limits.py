@@ -31,8 +31,19 @@ checkpoint_bytes_max: Final = 8 * 1024
 checkpoint_age_seconds_max: Final = 60
 head_refresh_seconds: Final = 10
 entry_validity_seconds_max: Final = 24 * 3600
+feed_page_bytes_max: Final = 8 * 1024**2
+feed_waiters_max: Final = 1024
+signed_entry_bytes_max: Final = header_bytes_max + 2 * 1024
+submission_bytes_max: Final = signed_entry_bytes_max + 1 + document_bytes_max
+bundle_entries_max: Final = 1024
+bundle_bytes_max: Final = 16 * 1024**2
+response_bytes_max: Final = 32 * 1024**2
 mailbox_message_bytes_max: Final = 64 * 1024
 mailbox_messages_max: Final = 65_536
+mailbox_boxes_per_author_max: Final = 256
+mailbox_bytes_max: Final = 256 * 1024**2
+mailbox_page_messages_max: Final = 256
+mailbox_clock_skew_seconds: Final = 300
 mailbox_ttl_seconds_max: Final = 7 * 24 * 3600
 
 # Contracts
@@ -71,6 +82,7 @@ path_component_bytes_max: Final = 255
 path_depth_max: Final = 128
 symlink_bytes_max: Final = 4096
 xattr_bytes_max: Final = 64 * 1024
+xattrs_max: Final = 64
 
 # Network
 mtu_wireguard_bytes: Final = 1420
@@ -83,3 +95,5 @@ assert head_refresh_seconds < checkpoint_age_seconds_max
 assert heartbeat_seconds * 2 < heartbeat_silent_seconds
 assert log_tail_bytes_max < mailbox_message_bytes_max < document_bytes_max
 assert chunk_bytes_max < chunk_stored_bytes_max
+assert feed_page_bytes_max < bundle_bytes_max < response_bytes_max
+assert document_bytes_max * 4 // 3 < feed_page_bytes_max

@@ -1,0 +1,77 @@
+"""BCDB: a database in which every write is a signed entry of an append-only, provable log.
+
+The author signs a small **header**; the **body** travels beside it and is named by its hash. An **orderer**
+gives each entry its place and its `order_time`; the log of accepted entries is a Merkle tree (RFC 6962) whose
+head is signed as a **checkpoint** (C2SP tlog-checkpoint). The current state is a **view** that anyone can
+rebuild from the log with the same pure rules.
+
+    Author --SignedEntry + body--> Service --> Orderer --> rules (check, apply) --> log, view, checkpoint
+    Follower <-- leaves, bodies, checkpoint, proof <-- Service        runs the same rules on what it verified
+
+| module | what it holds |
+|---|---|
+| `model` | headers, entries, trust, and the values that travel |
+| `note` | checkpoints as signed notes |
+| `view` | the state as tables of bytes, in memory |
+| `kinds` | record kinds and their registry; genesis and identity are built in |
+| `rules` | what is accepted into a log: one pure function for orderer, follower and bundle |
+| `tree` | proofs from stored subtree hashes |
+| `disk` | the ledger's files: one SQLite database, one lock |
+| `solo` | the embedded orderer: one process, one writer, group commit |
+| `mailbox` | heartbeats, status and log tails: signed, latest only, expiring, off the log |
+| `service` | the socketless server |
+| `client` | clients that verify whatever they are told; authors that submit safely |
+| `follower` | a complete, verified copy of the state, which stops for good when lied to |
+| `bundle` | proof without network |
+
+In short (every call that reaches a server may raise `errors.Unreachable`, TFG-1301):
+
+    registry = bcdb.registry(farm.kinds(), contract.kinds())            # Registry; built-ins included
+    ledger = bcdb.SoloLedger.create(directory, founder=keyring, checkpoint_keyrings=[keyring2],
+                                    registry=registry, clock=clock, signed=store)   # None: in memory, no thread
+    ledger = bcdb.SoloLedger.open(directory, checkpoint_keyrings=..., registry=..., clock=..., signed=store)
+    service = bcdb.Service(ledger)                                      # service.handle(Request) -> Response
+    trust = ledger.trust                                                # or: await bcdb.discover(transport, ledger_id)
+    client = bcdb.Client(transport, trust)
+    author = bcdb.Author(keyring, client, clock, registry=registry)
+    await author.register()                                             # identity.create, once
+    entry = await author.submit("farm.create", body, tags=("farm:" + farm_id,), parent="", valid_seconds=600)
+    follower = bcdb.Follower(transport, trust, registry=registry, store=store, clock=clock, wants=None)
+    new_entries = await follower.sync(wait_seconds=20)                  # follower.view, .head, .halted
+    data = await client.bundle([3, 7, 9])                               # bytes
+    verified = bcdb.verify_bundle(data, ledger=ledger_id, registry=registry)  # .view .entries .checkpoint
+"""
+
+from tfgrid.ledger.bcdb.kinds import Kind, Registry, identity_state, registry
+from tfgrid.ledger.bcdb.model import (
+    Checkpoint,
+    Entry,
+    Genesis,
+    Header,
+    Inclusion,
+    Leaf,
+    SignedEntry,
+    Trust,
+    entry_digest,
+    sign_header,
+)
+from tfgrid.ledger.bcdb.view import MemoryView, View
+
+__all__ = [
+    "Checkpoint",
+    "Entry",
+    "Genesis",
+    "Header",
+    "Inclusion",
+    "Kind",
+    "Leaf",
+    "MemoryView",
+    "Registry",
+    "SignedEntry",
+    "Trust",
+    "View",
+    "entry_digest",
+    "identity_state",
+    "registry",
+    "sign_header",
+]
