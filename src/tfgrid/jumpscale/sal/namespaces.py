@@ -1,0 +1,206 @@
+"""Namespaces that have a name: made, pinned under a path, entered by descriptor.
+
+A namespace lives as long as a process or a mount holds it; a pin is a bind mount of /proc/PID/ns/KIND on an
+empty file. A pinned mount namespace needs a pin whose own mount is private, or the kernel refuses the loop.
+
+A user namespace and the network namespace inside it are made in one step: the network namespace then belongs
+to the user namespace, so that a runtime that is given both mounts the right /sys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from tfgrid.jumpscale.sal import syscalls
+from tfgrid.jumpscale.sal.change import Argv, Change, refused
+
+__all__ = ["IdMap", "Kind", "Pin", "Unpin", "enter", "inside", "is_pinned"]
+
+Kind: TypeAlias = Literal["mnt", "net", "user"]
+
+_FLAGS: Final[dict[str, int]] = {
+    "mnt": syscalls.CLONE_NEWNS,
+    "net": syscalls.CLONE_NEWNET,
+    "user": syscalls.CLONE_NEWUSER,
+}
+_NSFS_MAGIC_TYPES: Final = ("nsfs",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdMap:
+    """Ids 0 to `count` - 1 inside are `base` and up outside; the same for users and groups."""
+
+    base: int
+    count: int
+
+    def lines(self) -> str:
+        """As /proc/PID/uid_map takes it."""
+        return f"0 {self.base} {self.count}\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin(Change):
+    """Make new namespaces together and pin each; a fresh network namespace has its loopback down.
+
+    Args:
+        mnt, net, user: where to pin a new one of that kind, or None for none of that kind.
+        ids: the id map of a new user namespace; required with `user`.
+
+    """
+
+    mnt: Path | None = None
+    net: Path | None = None
+    user: Path | None = None
+    ids: IdMap | None = None
+
+    def _pins(self) -> dict[str, Path]:
+        pins = {"user": self.user, "mnt": self.mnt, "net": self.net}
+        return {kind: path for kind, path in pins.items() if path}
+
+    def perform(self) -> None:
+        """See `Change.perform`. A pin that could not be completed leaves none of its mounts behind."""
+        pins = self._pins()
+        flags = 0
+        for kind in pins:
+            flags |= _FLAGS[kind]
+        assert (self.user is None) == (self.ids is None), "a user namespace has an id map"
+        done: list[Path] = []
+        try:
+            with _child_in(flags, self.ids) as pid:
+                for kind, path in pins.items():
+                    path.touch(mode=0o600, exist_ok=True)
+                    syscalls.mount(
+                        f"/proc/{pid}/ns/{kind}", str(path), None, syscalls.MS_BIND, None
+                    )
+                    done.append(path)
+        except OSError as error:
+            for path in done:
+                Unpin(path=path).perform()
+            where = ", ".join(map(str, pins.values()))
+            raise refused("make namespaces", error, where=where) from error
+
+    def argv(self) -> tuple[Argv, ...]:
+        """See `Change.argv`; util-linux. `--map-users` needs newuidmap (Debian package uidmap)."""
+        pins = self._pins()
+        names = {"mnt": "mount", "net": "net", "user": "user"}
+        line = ["unshare", *(f"--{names[kind]}={path}" for kind, path in pins.items())]
+        if self.mnt:
+            line += ["--propagation", "private"]
+        if self.ids:
+            extent = f"{self.ids.base},0,{self.ids.count}"
+            line += [f"--map-users={extent}", f"--map-groups={extent}"]
+        return (("touch", *map(str, pins.values())), (*line, "true"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpin(Change):
+    """Let go of a pinned namespace and remove the file it was pinned on; nothing to do is no error."""
+
+    path: Path
+
+    def perform(self) -> None:
+        """See `Change.perform`."""
+        try:
+            while is_pinned(self.path):
+                syscalls.umount(str(self.path), syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise refused("let go of a namespace", error, where=str(self.path)) from error
+
+    def argv(self) -> tuple[Argv, ...]:
+        """See `Change.argv`."""
+        return (("umount", "--lazy", str(self.path)), ("rm", "--force", str(self.path)))
+
+
+def is_pinned(path: Path) -> bool:
+    """Whether a namespace is pinned at `path`, as seen from the calling process's mount namespace."""
+    try:
+        return os.stat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
+    except FileNotFoundError:
+        return False
+
+
+def enter(*paths: Path) -> None:
+    """Move the calling thread into pinned namespaces, in the order given (user namespaces first).
+
+    A process does this before it starts its first thread. All are opened before any is entered, because a
+    mount namespace hides the paths of the others.
+
+    Raises:
+        errors.Failed: TFG-3001.
+
+    """
+    descriptors: list[int] = []
+    try:
+        descriptors.extend(os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths)
+        for descriptor in descriptors:
+            syscalls.setns(descriptor, 0)
+    except OSError as error:
+        where = ", ".join(map(str, paths))
+        raise refused("enter a namespace", error, where=where) from error
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+@contextmanager
+def inside(netns: Path) -> Iterator[None]:
+    """Run a short block of this thread in a pinned network namespace, and come back whatever happens."""
+    back = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter(netns)
+        try:
+            yield
+        finally:
+            syscalls.setns(back, syscalls.CLONE_NEWNET)
+    finally:
+        os.close(back)
+
+
+@contextmanager
+def _child_in(flags: int, ids: IdMap | None) -> Iterator[int]:
+    """A child process in new namespaces, for as long as the block lasts."""
+    ready, ready_write = os.pipe2(os.O_CLOEXEC)
+    leave, leave_write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        _child(flags, ready_write, leave, leave_write)
+    os.close(ready_write)
+    os.close(leave)
+    try:
+        answer = os.read(ready, 4)
+        number = int.from_bytes(answer, "little") if len(answer) == 4 else 5
+        if number:
+            raise OSError(number, os.strerror(number))
+        if ids:
+            Path(f"/proc/{pid}/uid_map").write_text(ids.lines(), "ascii")
+            Path(f"/proc/{pid}/gid_map").write_text(ids.lines(), "ascii")
+        yield pid
+    finally:
+        os.close(ready)
+        os.close(leave_write)
+        os.waitpid(pid, 0)
+
+
+def _child(flags: int, ready: int, leave: int, leave_write: int) -> None:
+    """What the forked child does: nothing but system calls, because other threads may hold locks."""
+    number = 5
+    try:
+        os.close(leave_write)
+        try:
+            syscalls.unshare(flags)
+            if flags & syscalls.CLONE_NEWNS:
+                private = syscalls.MS_REC | syscalls.MS_PRIVATE
+                syscalls.mount("none", "/", None, private, None)
+            number = 0
+        except OSError as error:
+            number = error.errno or 5
+        os.write(ready, number.to_bytes(4, "little"))
+        os.read(leave, 1)
+    finally:
+        os._exit(0)
