@@ -2,8 +2,8 @@
 
 A pid alone may be somebody else tomorrow. A pid with its start time (field 22 of /proc/PID/stat, in clock ticks
 since boot) is one process for ever within one boot, and a pidfd opened for it signals that process or nobody.
-The exit code of a process that is not our child is learnt from the pidfd itself where the kernel tells it
-(Linux 6.15 and newer: PIDFD_GET_INFO with PIDFD_INFO_EXIT).
+The exit code of a process that is not our child is learnt from /proc while it waits to be reaped, and from the
+pidfd itself after that (Linux 6.15 and newer: PIDFD_GET_INFO with PIDFD_INFO_EXIT).
 """
 
 from __future__ import annotations
@@ -28,21 +28,26 @@ __all__ = [
 ]
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_DEAD: Final = (b"Z", b"X")
 _PIDFD_INFO_EXIT: Final = 1 << 3
 # struct pidfd_info of linux/pidfd.h: mask, cgroup id, pid, tgid, ppid, eight ids of its owner, exit code.
 _PIDFD_INFO: Final = struct.Struct("=QQ 3I 8I i")
 _PIDFD_GET_INFO: Final = (3 << 30) | (0xFF << 8) | 11 | (_PIDFD_INFO.size << 16)
 
 
-def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None if there is none or it is a zombie."""
+def _stat(pid: int) -> list[bytes]:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
-        return None
+        return []
     # The second field is the program's name in brackets and may hold anything, brackets and spaces too.
-    fields = stat.rpartition(b")")[2].split()
-    return None if fields[0] in {b"Z", b"X"} else int(fields[19])
+    return stat.rpartition(b")")[2].split()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None if there is none or it is a zombie."""
+    fields = _stat(pid)
+    return None if not fields or fields[0] in _DEAD else int(fields[19])
 
 
 def boot_id() -> str:
@@ -124,11 +129,19 @@ class Held:
         return True
 
     def exit_code(self) -> int | None:
-        """How it ended, if it has ended, was reaped, and this kernel tells; else None."""
+        """How it ended, if it has ended and this kernel tells; else None."""
         value = bytearray(_PIDFD_INFO.pack(_PIDFD_INFO_EXIT, *([0] * 13)))
         try:
             fcntl.ioctl(self.descriptor, _PIDFD_GET_INFO, value)
         except OSError:
-            return None
+            return self._zombie_code()
         fields = _PIDFD_INFO.unpack(value)
-        return exit_code_of_status(fields[-1]) if fields[0] & _PIDFD_INFO_EXIT else None
+        if fields[0] & _PIDFD_INFO_EXIT:
+            return exit_code_of_status(fields[-1])
+        return self._zombie_code()
+
+    def _zombie_code(self) -> int | None:
+        """Until its parent reaps it, the wait status stands in /proc (field 52, root may read it)."""
+        fields = _stat(self.pid)
+        ours = len(fields) > 49 and fields[0] in _DEAD and int(fields[19]) == self.start_ticks
+        return exit_code_of_status(int(fields[49])) if ours else None
