@@ -1,6 +1,7 @@
-"""tfgrid: recipes become contracts, stakeholders sign, nodes that nobody can log in to make them so.
+"""tfgrid: recipes become contracts, and nodes that nobody can log in to make them so.
 
-The storeys, top to bottom; imports go downwards only, and through front doors (`docs/architecture.md`):
+The storeys, top to bottom; imports go downwards only, and through front doors
+(`docs/architecture.md`):
 
     doors       people and programs come in here
     agents      those who decide

@@ -12,7 +12,7 @@ The front door of this package is its modules; use them qualified, so that the o
 | `units` | cores, bytes, money and time as integers with their unit in the name |
 | `schema` | the base of every value that is stored or sent |
 | `canonical` | the one byte form of a document, and the strict way back |
-| `keys` | key pairs, what a signature covers, the acceptance rule, mnemonic and derivation, sealing |
+| `keys` | key pairs, what a signature covers, the acceptance rule, derivation, sealing |
 | `identity` | who somebody is: a chain of events from an inception |
 | `merkle` | RFC 6962 hashing, proofs and their verification |
 | `clock`, `rng`, `store`, `transport`, `host` | the seams: protocols with in-memory versions |

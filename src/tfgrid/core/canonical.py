@@ -1,12 +1,13 @@
 """The one byte form of a document, and the strict way back.
 
-Form: RFC 8785 (JSON Canonicalization Scheme) with ASCII keys, integers within 2^53 and no floats; bytes as
-base64url without padding; money as decimal strings. Under these rules msgspec with sorted keys produces
-exactly RFC 8785 (the `rfc8785` package is the oracle in the tests).
+Form: RFC 8785 (JSON Canonicalization Scheme) with ASCII keys, integers within 2^53 and no floats;
+bytes as base64url without padding; money as decimal strings. Under these rules msgspec with sorted
+keys produces exactly RFC 8785 (the `rfc8785` package is the oracle in the tests).
 
 The way back is closed with one rule: **the received bytes must equal the canonical form of what was
-parsed**. It refuses duplicate keys, escaped keys, `-0`, `1.0`, white space and omitted defaults at once. Depth
-and size are bounded before anything is parsed. Received bytes are stored and verified as received.
+parsed**. It refuses duplicate keys, escaped keys, `-0`, `1.0`, white space and omitted defaults at
+once. Depth and size are bounded before anything is parsed. Received bytes are stored and verified
+as received.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def parse(data: bytes, kind: type[_T], *, bytes_max: int = limits.document_bytes
     """Parse one document of type `kind` and hold that `data` is its canonical form.
 
     Raises:
-        errors.BadInput: TFG-1101 too large, TFG-1102 too deep, TFG-1103 not of this type (the field is
+        errors.BadInput: TFG-1101 too large, TFG-1102 too deep, TFG-1103 not of this type (the field
+        is
             named), TFG-1104 not canonical, TFG-1106 a key outside ASCII.
 
     """

@@ -1,7 +1,7 @@
 """Time as an argument.
 
-Two clocks, never mixed: the wall clock says when (and may jump), the monotonic clock says how long. A loop
-sleeps on the clock it was given, so that a test can jump it and a simulation can own it.
+Two clocks, never mixed: the wall clock says when (and may jump), the monotonic clock says how long.
+A loop sleeps on the clock it was given, so that a test can jump it and a simulation can own it.
 """
 
 from __future__ import annotations

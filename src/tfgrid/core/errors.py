@@ -1,7 +1,8 @@
 """The tree of errors.
 
-An error speaks to the person who must act: what failed, where, why, and what to do next. It keeps its
-cause (`raise ... from`) and knows whether trying again helps. Programmer faults are asserts, not these.
+An error speaks to the person who must act: what failed, where, why, and what to do next. It keeps
+its cause (`raise ... from`) and knows whether trying again helps. Programmer faults are asserts,
+not these.
 
     GridError                      exit  retry
     |-- BadInput                      2    no   a document, argument or name is malformed
@@ -130,7 +131,7 @@ class Unreachable(GridError):
 
 
 class MachineLacks(GridError):
-    """The machine lacks a program, kernel facility or permission; `tfgrid doctor` names the cure."""
+    """The machine lacks a program, facility or permission; `tfgrid doctor` names the cure."""
 
     exit_code = 13
 

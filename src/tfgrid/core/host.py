@@ -1,8 +1,9 @@
 """The machine as an argument: what Core-0 may see and do.
 
-Core-0 decides in plain values. A `Host` turns them into images, networks, containers and routes (or, in a
-simulation, into entries of a dictionary). Three verbs, each safe to repeat: observe, ensure, remove.
-An item's `digest` covers its whole specification; an item that runs under another digest is another item.
+Core-0 decides in plain values. A `Host` turns them into images, networks, containers and routes
+(or, in a simulation, into entries of a dictionary). Three verbs, each safe to repeat: observe,
+ensure, remove. An item's `digest` covers its whole specification; an item that runs under another
+digest is another item.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from tfgrid.core.units import Capacity
 __all__ = ["Condition", "Host", "Item", "ItemKey", "ItemKind", "MemoryHost", "Observed", "Verb"]
 
 Condition: TypeAlias = Literal["prepared", "running", "ended", "broken"]
-"""prepared: only reserved, nothing of it works yet; running: as specified; ended: ran and exited; broken: partly
-there, to be removed or ensured again."""
+"""prepared: only reserved, nothing of it works yet; running: as specified; ended: ran and exited;
+broken: partly there, to be removed or ensured again."""
 
 ItemKind: TypeAlias = Literal["image", "network", "container", "route"]
 """In the order in which they need one another."""
@@ -69,7 +70,7 @@ class Host(Protocol):
         ...
 
     async def prepare(self, item: Item) -> Mapping[str, str]:
-        """Reserve what must be named before others can be told (keys, ports); repeatable, no workload starts.
+        """Reserve what must be named before others can be told (keys, ports); starts no workload.
 
         Returns public facts for the accepted receipt: of a network `public_key` and `endpoint`.
         """
@@ -79,28 +80,30 @@ class Host(Protocol):
         """Make the item exist as specified; does nothing if it does.
 
         Raises:
-            errors.GridError: what stood in the way; whatever was begun is removed or will be seen as broken.
+            errors.GridError: what stood in the way; whatever was begun is removed or will be seen
+            as broken.
 
         """
         ...
 
     async def remove(self, key: ItemKey) -> None:
-        """Make the item not exist, with all that was made or prepared for it; does nothing if it does not."""
+        """Make the item not exist, nor what was made or prepared for it; safe to repeat."""
         ...
 
     async def changed(self) -> None:
-        """Return when something of ours may have changed by itself, such as a container that exited."""
+        """Return when something of ours may have changed by itself, as when a container exits."""
         ...
 
     async def log_tail(self, key: ItemKey, bytes_max: int) -> bytes:
-        """The end of what a container wrote, at most `bytes_max` bytes; empty if it wrote nothing."""
+        """The end of what a container wrote, at most `bytes_max`; empty if it wrote nothing."""
         ...
 
 
 class MemoryHost:
-    """A machine in a dictionary, for simulation; survives the end of the node process as a machine would.
+    """A machine in a dictionary, for simulation; it survives the end of the node process.
 
-    `before` is called before each verb takes effect; it may wait or raise, as a busy or failing machine does.
+    `before` is called before each verb takes effect; it may wait or raise, as a busy or failing
+    machine does.
     """
 
     def __init__(

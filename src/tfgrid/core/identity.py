@@ -1,9 +1,10 @@
 """Who somebody is: a chain of events from an inception.
 
-An identity is a person, 3Bot, expert, farm or node. Its id is the hash of its **inception** event: keys,
-threshold and the hash of the next keys (pre-rotation). A **rotation** reveals those next keys and is signed by
-them, so that a thief of today's keys cannot take the identity. The chain stands by itself and may be posted to any
-ledger; whether a signature counts is judged by the identity's state at a position in that ledger.
+An identity is a person, 3Bot, expert, farm or node. Its id is the hash of its **inception** event:
+keys, threshold and the hash of the next keys (pre-rotation). A **rotation** reveals those next keys
+and is signed by them, so that a thief of today's keys cannot take the identity. The chain stands by
+itself and may be posted to any ledger; whether a signature counts is judged by the identity's state
+at a position in that ledger.
 
     Inception --> State(0) --Rotation--> State(1) --Rotation--> ...
 
@@ -102,7 +103,8 @@ def incept(event: Inception) -> State:
     """The state after an inception.
 
     Raises:
-        errors.BadInput: TFG-1411 keys repeat, TFG-1415 the threshold cannot be met, TFG-1416 a key is not a
+        errors.BadInput: TFG-1411 keys repeat, TFG-1415 the threshold cannot be met, TFG-1416 a key
+        is not a
             point that only its owner can sign for.
 
     """
@@ -118,7 +120,8 @@ def rotate(state: State, event: Rotation) -> State:
     """The state after a rotation; the caller checks that the new keys signed it.
 
     Raises:
-        errors.NotAllowed: TFG-1412 not the next event of this identity, TFG-1417 not the keys that were
+        errors.NotAllowed: TFG-1412 not the next event of this identity, TFG-1417 not the keys that
+        were
             promised, TFG-1418 one event too many.
         errors.BadInput: as `incept`.
 
@@ -160,7 +163,8 @@ def check_signatures(state: State, digest: bytes, signatures: Sequence[Signature
     """Hold that enough distinct keys of the identity signed the digest, and none signed badly.
 
     Raises:
-        errors.VerificationFailed: TFG-1413 a signature does not hold, TFG-1419 a key signed twice, TFG-1420
+        errors.VerificationFailed: TFG-1413 a signature does not hold, TFG-1419 a key signed twice,
+        TFG-1420
             fewer keys than the threshold signed.
 
     """
@@ -188,7 +192,7 @@ def check_signatures(state: State, digest: bytes, signatures: Sequence[Signature
 
 
 class Keyring:
-    """The secret side of a one-key identity: its words, from which every generation of keys derives.
+    """The secret side of a one-key identity: its words, from which all its keys derive.
 
     Generation n signs with key n and has promised key n + 1.
     """

@@ -1,9 +1,9 @@
 """Typed identifiers.
 
-A person, 3Bot, farm or node is an identity, and its id is the hash of its inception event; a contract's
-id is the hash of its first agreement; everything content-addressed is named by its digest. All are 64
-lower-case hexadecimal digits and none can be mistaken for another by the type checker. People may type
-any unique prefix of at least `prefix_chars_min` digits, or the name.
+A person, 3Bot, farm or node is an identity, and its id is the hash of its inception event; a
+contract's id is the hash of its first agreement; everything content-addressed is named by its
+digest. All are 64 lower-case hexadecimal digits and none can be mistaken for another by the type
+checker. People may type any unique prefix of at least `prefix_chars_min` digits, or the name.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def expand(prefix: str, known: Iterable[_Id], *, kind: str) -> _Id:
     """Find the one id that starts with `prefix`.
 
     Raises:
-        errors.NotFound: TFG-1001, none does.
-        errors.BadInput: TFG-1002 several do (all candidates are named), TFG-1004 the prefix is too short.
+        errors.NotFound: TFG-1001, none does. errors.BadInput: TFG-1002 several do (all candidates
+        are named), TFG-1004 the prefix is too short.
 
     """
     found = sorted(i for i in known if i.startswith(prefix))

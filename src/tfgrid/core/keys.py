@@ -1,18 +1,19 @@
 """Key pairs, what a signature covers, the acceptance rule, mnemonic and derivation, sealing.
 
-**What a signature covers.** SHA-256 of `tfgrid/v1`, object type, action, ledger id and canonical bytes, each
-preceded by its length as eight bytes, big-endian. So a signature serves no other object, action or ledger,
-and no two different lists of parts give the same digest.
+**What a signature covers.** SHA-256 of `tfgrid/v1`, object type, action, ledger id and canonical
+bytes, each preceded by its length as eight bytes, big-endian. So a signature serves no other
+object, action or ledger, and no two different lists of parts give the same digest.
 
-**Acceptance.** Ed25519 with libsodium's rules: S below the group order, A and R not of small order, A in its
-canonical encoding, cofactorless equation. Every language that verifies must give the same answer on
-`tests/vectors/ed25519_speccheck.json`.
+**Acceptance.** Ed25519 with libsodium's rules: S below the group order, A and R not of small order,
+A in its canonical encoding, cofactorless equation. Every language that verifies must give the same
+answer on `tests/vectors/ed25519_speccheck.json`.
 
-**Derivation.** 24 words (BIP-39) give a 64-byte seed; each purpose has its own keys by HKDF-SHA-256 with the info
-string `tfgrid/v1/PURPOSE/INDEX`. A signing seed is never an encryption key.
+**Derivation.** 24 words (BIP-39) give a 64-byte seed; each purpose has its own keys by HKDF-SHA-256
+with the info string `tfgrid/v1/PURPOSE/INDEX`. A signing seed is never an encryption key.
 
-**Sealing.** XChaCha20-Poly1305 with the sealed thing's name as associated data, so that a sealed file cannot
-stand in for another. The unlock key is random and kept apart, or comes from a passphrase by Argon2id.
+**Sealing.** XChaCha20-Poly1305 with the sealed thing's name as associated data, so that a sealed
+file cannot stand in for another. The unlock key is random and kept apart, or comes from a
+passphrase by Argon2id.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def verify(public_key: bytes, digest: bytes, signature: bytes) -> bool:
 
 
 def is_public_key(raw: bytes) -> bool:
-    """Whether `raw` is a key that only its owner signs for: canonical, on the curve, in the main subgroup."""
+    """Whether only its owner signs for this key: canonical, on the curve, in the main subgroup."""
     return len(raw) == public_key_bytes and bool(
         nacl.bindings.crypto_core_ed25519_is_valid_point(raw)
     )
@@ -166,5 +167,5 @@ def open_sealed(sealed: bytes, *, unlock_key: bytes, name: str) -> bytes:
     except (nacl.exceptions.CryptoError, ValueError, TypeError) as fault:
         raise errors.VerificationFailed(
             "TFG-1402", f"the sealed {name} does not open", where=name,
-            hint="the unlock key is another one, or the file is damaged; restore it from its 24 words",
+            hint="use the right unlock key, or restore the identity from its 24 words",
         ) from fault  # fmt: skip

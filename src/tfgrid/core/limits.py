@@ -1,7 +1,7 @@
 """Every limit has a name, a unit and one home: here.
 
-Names end in the unit and `max` or `min`. Relations between limits are asserted below, on import. The
-error that a limit causes names the limit.
+Names end in the unit and `max` or `min`. Relations between limits are asserted below, on import.
+The error that a limit causes names the limit.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ mailbox_ttl_seconds_max: Final = 7 * 24 * 3600
 
 # Contracts
 workloads_max: Final = 64
-nodes_per_contract_max: Final = 64
+nodes_per_contract_max: Final = 30
 approvers_max: Final = 32
 policy_weight_max: Final = 1000
 parameters_max: Final = 64
@@ -73,10 +73,13 @@ container_processes_max: Final = 4096
 # Images
 chunk_bytes_max: Final = 1024**2
 chunk_stored_bytes_max: Final = chunk_bytes_max + 64 * 1024
+chunk_batch_max: Final = 64
+chunk_batch_bytes_max: Final = 4 * 1024**2
 image_bytes_max: Final = 16 * 1024**3
 image_entries_max: Final = 500_000
 image_manifest_bytes_max: Final = document_bytes_max
 image_metadata_bytes_max: Final = 256 * 1024**2
+image_entry_bytes_max: Final = 2 * 1024**2
 path_bytes_max: Final = 4096
 path_component_bytes_max: Final = 255
 path_depth_max: Final = 128
@@ -94,6 +97,7 @@ assert commit_batch_entries_max <= submit_queue_entries_max
 assert head_refresh_seconds < checkpoint_age_seconds_max
 assert heartbeat_seconds * 2 < heartbeat_silent_seconds
 assert log_tail_bytes_max < mailbox_message_bytes_max < document_bytes_max
+assert nodes_per_contract_max + 2 <= tags_max
 assert chunk_bytes_max < chunk_stored_bytes_max
 assert feed_page_bytes_max < bundle_bytes_max < response_bytes_max
 assert document_bytes_max * 4 // 3 < feed_page_bytes_max

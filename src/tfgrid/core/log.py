@@ -1,7 +1,7 @@
 """Structured log lines: one JSON object a line on stderr, or short text on a terminal.
 
-A line has `at`, `level`, `part` (a package's word, such as `zdb`), `event` (a fixed phrase) and fields. Fields
-are ids, numbers and short text; secrets have no type that may be logged.
+A line has `at`, `level`, `part` (a package's word, such as `zdb`), `event` (a fixed phrase) and
+fields. Fields are ids, numbers and short text; secrets have no type that may be logged.
 """
 
 from __future__ import annotations

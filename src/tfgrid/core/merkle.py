@@ -1,13 +1,15 @@
 """RFC 6962 hashing, proofs and their verification.
 
-A leaf is hashed with prefix 0x00 and a node with 0x01, so that neither can be passed off as the other; a tree
-over n leaves splits at the largest power of two below n, so that no leaf is ever counted twice.
+A leaf is hashed with prefix 0x00 and a node with 0x01, so that neither can be passed off as the
+other; a tree over n leaves splits at the largest power of two below n, so that no leaf is ever
+counted twice.
 
-`root` runs in the native module; `root_twin` is its readable twin, and a property test says that they agree.
-`TFGRID_TWINS=1` runs everything on the twins. Verification follows RFC 9162, section 2.1.
+`root` runs in the native module; `root_twin` is its readable twin, and a property test says that
+they agree. `TFGRID_TWINS=1` runs everything on the twins. Verification follows RFC 9162, section
+2.1.
 
-Decided on the four cases that the public probes leave open: a proof for or from an empty tree is refused, and
-two equal sizes are consistent only with an empty proof and equal roots.
+Decided on the four cases that the public probes leave open: a proof for or from an empty tree is
+refused, and two equal sizes are consistent only with an empty proof and equal roots.
 """
 
 from __future__ import annotations
@@ -160,7 +162,7 @@ def _well_formed(proof: Sequence[bytes]) -> bool:
 
 
 class Frontier:
-    """A growing tree of which only the right edge is kept: what a follower needs to hold every head.
+    """A growing tree of which only the right edge is kept: enough to hold every head.
 
     `hashes` are the roots of the perfect subtrees, left to right, one for each bit set in `size`.
     """

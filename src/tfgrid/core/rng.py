@@ -1,7 +1,7 @@
 """Chance as an argument.
 
-Keys and nonces come from the system; a test or simulation hands in a generator made from a seed, and a
-failure is replayed from that seed.
+Keys and nonces come from the system; a test or simulation hands in a generator made from a seed,
+and a failure is replayed from that seed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The base of every value that is stored or sent, and the field types they share.
 
-A value is frozen, keyword-only, knows its fields exactly (an unknown field is refused) and writes all of
-them (a default is written too, so that what is signed says everything).
+A value is frozen, keyword-only, knows its fields exactly (an unknown field is refused) and writes
+all of them (a default is written too, so that what is signed says everything).
 """
 
 from __future__ import annotations

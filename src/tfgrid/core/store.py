@@ -1,8 +1,8 @@
 """Small durable state as an argument: named byte strings that are replaced whole.
 
 A write that returned survives a power cut; a reader sees the old bytes or the new, never a mix. The
-directory version writes beside, syncs, renames and syncs the directory; the memory version can refuse to
-write, as a full disk does. One writer at a time has a name; readers are as many as like.
+directory version writes beside, syncs, renames and syncs the directory; the memory version can
+refuse to write, as a full disk does. One writer at a time has a name; readers are as many as like.
 
 Names are relative paths of lower-case letters, digits, `.`, `-`, `_` and `/`; nothing climbs out.
 """

@@ -1,8 +1,8 @@
 """The network as an argument: one request, one response.
 
-A server is a `Handler`; `doors/api` puts HTTP around it, and `MemoryTransport` calls it in the same process,
-with faults when a test asks for them. Clients see a `Transport` and cannot tell. A server answers an error as
-a problem document (RFC 9457), and the client raises the same error again.
+A server is a `Handler`; `doors/api` puts HTTP around it, and `MemoryTransport` calls it in the same
+process, with faults when a test asks for them. Clients see a `Transport` and cannot tell. A server
+answers an error as a problem document (RFC 9457), and the client raises the same error again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Transport(Protocol):
         """Send and wait for the answer; any status is an answer.
 
         Raises:
-            errors.Unreachable: TFG-1301, no answer within the time; whether the request was carried out is
+            errors.Unreachable: TFG-1301, no answer within the time; whether the request was carried
+            out is
                 not known.
 
         """
@@ -127,8 +128,8 @@ def fault_in(response: Response) -> errors.GridError:
     """The error that an answer carries; what is not a problem document is named by its status.
 
     Returns:
-        the error as the server raised it, or `errors.Failed` TFG-1302 (TFG-1301 `errors.Unreachable` for
-        502 to 504) where the answer does not say.
+        the error as the server raised it, or `errors.Failed` TFG-1302 (TFG-1301
+        `errors.Unreachable` for 502 to 504) where the answer does not say.
 
     """
     try:

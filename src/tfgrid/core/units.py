@@ -1,8 +1,8 @@
 """Cores, bytes, money and time as integers, with their unit in the name.
 
-Cores are counted in thousandths (`cpu_millis`), memory and disk in bytes, time in milliseconds, money in
-the smallest unit of its currency (TFT has seven decimals, as every Stellar asset). Money is written as a
-decimal string, because other languages read JSON numbers as floats.
+Cores are counted in thousandths (`cpu_millis`), memory and disk in bytes, time in milliseconds,
+money in the smallest unit of its currency (TFT has seven decimals, as every Stellar asset). Money
+is written as a decimal string, because other languages read JSON numbers as floats.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _BYTE_UNITS: Final = {"": 1, "b": 1} | {
     for tail in ("", "b", "ib")
 }
 _COARSE: Final = 1_000_000
-"""From units of this size on, a fraction may be rounded down; of smaller ones nothing is lost silently."""
+"""From units of this size on, a fraction may be rounded down; smaller ones lose nothing."""
 _SECOND_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -109,7 +109,8 @@ def parse_cpu(text: str) -> int:
     """Thousandths of a core from text such as `0.25` or `250m`.
 
     Raises:
-        errors.BadInput: TFG-1003 not a number of cores, TFG-1005 too large, or parts of a thousandth.
+        errors.BadInput: TFG-1003 not a number of cores, TFG-1005 too large, or parts of a
+        thousandth.
 
     """
     return _quantity(text, {"": 1000, "m": 1}, "number of cores", "0.25")

@@ -1,8 +1,8 @@
 """What every error code means and what to do about it.
 
-One TOML file for each part of the grid, beside this module: `[TFG-nnnn]` with `title`, `meaning` and
-`remedy`. `docs/errors.md` is rendered from it, `tfgrid` shows an entry where somebody asks, and a test holds that
-the codes raised in the tree and the codes explained here are the same.
+One TOML file for each part of the grid, beside this module: `[TFG-nnnn]` with `title`, `meaning`
+and `remedy`. `docs/errors.md` is rendered from it, `tfgrid` shows an entry where somebody asks, and
+a test holds that the codes raised in the tree and the codes explained here are the same.
 
 | codes | part |
 |---|---|
