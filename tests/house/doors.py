@@ -21,12 +21,7 @@ def findings(
 ) -> Iterator[tuple[int, str]]:
     """Line and module of every import by `importer` that passes a front door.
 
-    Args:
-        importer: dotted name of the importing module. tree: its syntax tree. is_package: whether it
-        is the `__init__` of a package. exported: `__all__` of every package, by dotted name; other
-        modules are keys of it too, with nothing
-            exported.
-
+    `exported` has `__all__` of every package, and nothing for every other module, by dotted name.
     """
     names: dict[str, str] = {}
     for line, target, bound in _targets(importer, tree, is_package=is_package, known=set(exported)):

@@ -41,8 +41,8 @@ def _used() -> dict[str, list[str]]:
 
 def test_every_code_in_the_tree_is_explained() -> None:
     """A code that is raised stands in the catalogue."""
-    missing = {c: places for c, places in _used().items() if c not in catalogue.entries()}
-    assert missing == {}
+    missing = [f"{c} {at}" for c, at in sorted(_used().items()) if c not in catalogue.entries()]
+    assert not missing, "\n".join(missing)
 
 
 def test_every_code_in_the_catalogue_is_used() -> None:
@@ -52,12 +52,12 @@ def test_every_code_in_the_catalogue_is_used() -> None:
 
 def test_docstrings_mention_codes_that_exist() -> None:
     """A code that a docstring promises is one of the catalogue."""
-    wrong = {
+    wrong = [
         f"{path}: {code}"
         for path in tree.python_files("src")
-        for code in codes.mentioned(tree.text(path)) - set(catalogue.entries())
-    }
-    assert wrong == set()
+        for code in sorted(codes.mentioned(tree.text(path)) - set(catalogue.entries()))
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_a_code_has_one_class() -> None:

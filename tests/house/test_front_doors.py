@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -30,17 +31,21 @@ def _exported() -> dict[str, frozenset[str]]:
     return modules | {name: frozenset(_all_of(path)) for name, path in _packages().items()}
 
 
+def _findings_in(path: Path) -> Iterator[tuple[int, str]]:
+    return doors.findings(
+        tree.module_name(path),
+        tree.tree(path),
+        is_package=path.name == "__init__.py",
+        exported=_exported(),
+    )
+
+
 def test_nobody_passes_a_front_door() -> None:
     """No module imports a submodule of another package that the package does not offer."""
     found = [
         f"{path}:{line}: {target}"
         for path in tree.python_files("src")
-        for line, target in doors.findings(
-            tree.module_name(path),
-            tree.tree(path),
-            is_package=path.name == "__init__.py",
-            exported=_exported(),
-        )  # fmt: skip
+        for line, target in _findings_in(path)
     ]
     assert not found, "\n".join(found)
 
