@@ -186,9 +186,7 @@ def items_for(
     return (*images.values(), *networks, *containers, *routes)
 
 
-def _host_names(
-    places: Iterable[contracts.NetworkPlace], network: str
-) -> tuple[HostName, ...]:
+def _host_names(places: Iterable[contracts.NetworkPlace], network: str) -> tuple[HostName, ...]:
     return tuple(
         HostName(name=m.workload, address4=m.address4, address6=m.address6)
         for p in places

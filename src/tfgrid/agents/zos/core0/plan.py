@@ -4,8 +4,8 @@
 
 A **case** is one contract as this node sees it, reduced to a stage by `view.cases`:
 
-    admit --accept--> hold --all accepted--> run --cancelled, expired, deadline--> remove --> (ended)
-      `-----refuse--> none
+    admit --accept--> hold --all accepted--> run --cancelled, over by both clocks--> remove --> (ended)
+      `-----refuse--> none                    `---over by one clock---> keep
 
 Invariants, each with its test:
   - an `Ensure` of a network, container or route exists only for a case in stage run;
@@ -44,16 +44,17 @@ __all__ = [
     "plan",
 ]
 
-Stage: TypeAlias = Literal["none", "admit", "hold", "run", "remove"]
+Stage: TypeAlias = Literal["none", "admit", "hold", "run", "keep", "remove"]
 """none: nothing to do with it; admit: asked, not answered; hold: accepted, others have not all; run: every node
-accepted and it is in force; remove: over for any reason, everything made for it goes."""
+accepted and it is in force; keep: over by one clock only, so nothing is started and nothing ended; remove: over
+for any reason, everything made for it goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One contract as this node sees it.
 
-    `said` is the latest receipt of this node for each workload ("" for its part as a whole), those still in
+    `owes_end` says that the ledger waits for this node to say that it removed all. `said` is the latest receipt of this node for each workload ("" for its part as a whole), those still in
     the outbox included. `endpoints` are of every node that accepted. `why` explains the stage to people.
     """
 
@@ -61,6 +62,7 @@ class Case:
     proposal: contracts.Proposal
     stage: Stage
     why: str = ""
+    owes_end: bool = False
     said: Mapping[str, contracts.Receipt] = field(default_factory=dict)
     endpoints: Mapping[NodeId, tuple[contracts.Endpoint, ...]] = field(default_factory=dict)
 
@@ -78,12 +80,16 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Everything a plan may depend on. `cases` are in the order of the log."""
+    """Everything a plan may depend on. `cases` are in the order of the log.
+
+    `troubles` says of items whose steps failed more than once why, by `item KIND NAME`.
+    """
 
     node: NodeId
     offer: Offer
     cases: tuple[Case, ...]
     observed: Mapping[ItemKey, Observed]
+    troubles: Mapping[str, str] = field(default_factory=dict)
     caught_up: bool = True
     fresh: bool = True
     halted: bool = False
@@ -154,12 +160,15 @@ class Plan:
     images: frozenset[str] = frozenset()
 
 
+_holding = frozenset({"hold", "run", "keep"})
+
+
 def plan(known: Known) -> Plan:
     """The next steps of one node. Pure."""
     wanted = {
         case.contract: itemsof.items_for(case.contract, case.proposal, known.node, case.endpoints)
         for case in known.cases
-        if case.stage in {"hold", "run"}
+        if case.stage in _holding
     }
     reserved = _reserved(known)
     images = frozenset(i.key.name for w in wanted.values() for i in w if i.key.kind == "image")
@@ -169,7 +178,7 @@ def plan(known: Known) -> Plan:
     steps = [
         *_removals(known, wanted, images),
         *_admissions(known, reserved),
-        *(s for c in known.cases for s in _works(c, wanted.get(c.contract, ()), known.observed)),
+        *(s for c in known.cases for s in _works(c, wanted.get(c.contract, ()), known)),
     ]
     return Plan(steps=tuple(steps), reserved=reserved, notes=notes, images=images)
 
@@ -181,7 +190,7 @@ def _reserved(known: Known) -> Capacity:
     """What accepted contracts hold, until this node has said that it removed all of them."""
     total = Capacity()
     for case in known.cases:
-        if case.stage in {"hold", "run"} or (case.stage == "remove" and _exists(case, known)):
+        if case.stage in _holding or (case.stage == "remove" and _exists(case, known)):
             total = total.plus(itemsof.demand(case.proposal, known.node))
     return total
 
@@ -221,7 +230,9 @@ def _objections(proposal: contracts.Proposal, known: Known, left: Capacity) -> t
                 kinds |= {"image", "container"}
             elif isinstance(workload, contracts.Route):
                 kinds.add("route")
-    reasons += [f"this machine lacks {known.offer.lacks[k]}" for k in sorted(kinds & set(known.offer.lacks))]
+    reasons += [
+        f"this machine lacks {known.offer.lacks[k]}" for k in sorted(kinds & set(known.offer.lacks))
+    ]
     return tuple(reasons)
 
 
@@ -251,7 +262,7 @@ def _removals(
     known: Known, wanted: Mapping[ContractId, Iterable[Item]], images: frozenset[str]
 ) -> Iterator[Step]:
     """What no record asks for: of contracts that are over, and of those that never were."""
-    keep = {i.key for c in known.cases if c.stage == "run" for i in wanted[c.contract]}
+    keep = {i.key for c in known.cases if c.stage in {"run", "keep"} for i in wanted[c.contract]}
     held = {c.contract for c in known.cases if c.stage == "hold"}
     order = {"route": 0, "container": 1, "network": 2, "image": 3}
     by_contract: dict[ContractId | None, list[ItemKey]] = {}
@@ -259,9 +270,7 @@ def _removals(
         if key.kind == "image":
             if key.name not in images and not _image_used(key, known.observed):
                 yield Remove(key)
-        elif key not in keep and not (
-            itemsof.contract_of(key) in held and key.kind == "network"
-        ):
+        elif key not in keep and not (itemsof.contract_of(key) in held and key.kind == "network"):
             by_contract.setdefault(itemsof.contract_of(key), []).append(key)
     for keys in by_contract.values():
         first = order[keys[0].kind]
@@ -269,27 +278,25 @@ def _removals(
 
 
 def _image_used(key: ItemKey, observed: Mapping[ItemKey, Observed]) -> bool:
-    return any(k.kind == "container" and o.facts.get("image") == key.name for k, o in observed.items())
+    return any(
+        k.kind == "container" and o.facts.get("image") == key.name for k, o in observed.items()
+    )
 
 
 # Running
 
 
-def _works(case: Case, wanted: tuple[Item, ...], observed: Mapping[ItemKey, Observed]) -> Iterator[Step]:
+def _works(case: Case, wanted: tuple[Item, ...], known: Known) -> Iterator[Step]:
     """Steps for one case in stage hold, run or remove."""
+    observed = known.observed
     if case.stage == "hold":
         yield from (Ensure(i) for i in wanted if i.key.kind == "image" and _absent(i, observed))
     elif case.stage == "run":
         for item in wanted:
-            yield from _run_item(case, item, wanted, observed)
-    elif case.stage == "remove" and _owes_end(case):
+            yield from _run_item(case, item, wanted, known)
+    elif case.stage == "remove" and case.owes_end:
         if not any(itemsof.contract_of(key) == case.contract for key in observed):
             yield Say(case.contract, "", "ended", reasons=(case.why,) if case.why else ())
-
-
-def _owes_end(case: Case) -> bool:
-    whole = case.said.get("")
-    return whole is not None and whole.state == "accepted"
 
 
 def _absent(item: Item, observed: Mapping[ItemKey, Observed]) -> bool:
@@ -297,24 +304,36 @@ def _absent(item: Item, observed: Mapping[ItemKey, Observed]) -> bool:
     return there is None or there.digest != item.digest or there.condition != "running"
 
 
-def _run_item(
-    case: Case, item: Item, wanted: tuple[Item, ...], observed: Mapping[ItemKey, Observed]
-) -> Iterator[Step]:
-    there = observed.get(item.key)
+def _run_item(case: Case, item: Item, wanted: tuple[Item, ...], known: Known) -> Iterator[Step]:
+    there = known.observed.get(item.key)
     if there and there.digest != item.digest and there.condition != "prepared":
         yield Remove(item.key)
         return
-    workload = item.key.name.partition("/")[2]
-    reported = item.key.kind in {"container", "route"}
-    said = case.said.get(workload)
-    if there and there.condition == "running":
-        if reported and (said is None or said.state != "running"):
-            yield Say(case.contract, workload, "running", there, image=_image_of(item))
-        return
-    if there and there.condition == "ended" and said is not None and said.state == "running":
-        yield Say(case.contract, workload, "failed", there, image=_image_of(item))
-    if not _waits_for(item, wanted, observed):
+    yield from _tell(case, item, there, _trouble(item, wanted, known))
+    running = there is not None and there.condition == "running"
+    if not running and not _waits_for(item, wanted, known.observed):
         yield Ensure(item)
+
+
+def _tell(case: Case, item: Item, there: Observed | None, trouble: str) -> Iterator[Step]:
+    """What the ledger should know of a container or route: each turn once."""
+    if item.key.kind not in {"container", "route"}:
+        return
+    workload = item.key.name.partition("/")[2]
+    said = case.said[workload].state if workload in case.said else ""
+    if there and there.condition == "running" and said != "running":
+        yield Say(case.contract, workload, "running", there, image=_image_of(item))
+    elif there and there.condition == "ended" and said == "running":
+        yield Say(case.contract, workload, "failed", there, image=_image_of(item))
+    elif trouble and said != "failed" and not (there and there.condition == "running"):
+        yield Say(case.contract, workload, "failed", reasons=(trouble,))
+
+
+def _trouble(item: Item, wanted: tuple[Item, ...], known: Known) -> str:
+    """Why an item, or what it needs, failed more than once."""
+    keys = (item.key, *_waits_for(item, wanted, known.observed))
+    reasons = (known.troubles.get(f"item {key.kind} {key.name}", "") for key in keys)
+    return next(filter(None, reasons), "")
 
 
 def _image_of(item: Item) -> str:
