@@ -70,7 +70,8 @@ class Tree:
 
 def _relative(name: str) -> PurePosixPath:
     path = PurePosixPath(name.lstrip("/"))
-    assert path.parts and ".." not in path.parts, "a group's name stays below the root"
+    assert path.parts, "a group has a name"
+    assert ".." not in path.parts, "a group's name stays below the root"
     return path
 
 
@@ -254,7 +255,7 @@ class GroupRemove(Change):
         for folder in self.tree.folders(self.name):
             for path, _, _ in os.walk(folder, topdown=False):
                 try:
-                    os.rmdir(path)
+                    Path(path).rmdir()
                 except FileNotFoundError:
                     continue
                 except OSError as error:

@@ -120,7 +120,7 @@ class Unpin(Change):
 def is_pinned(path: Path) -> bool:
     """Whether a namespace is pinned at `path`, as seen from the calling process's mount namespace."""
     try:
-        return os.stat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
+        return path.stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
     except FileNotFoundError:
         return False
 

@@ -14,7 +14,7 @@ import select
 import signal
 import struct
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from tfgrid.jumpscale.sal import syscalls
 
@@ -98,7 +98,7 @@ class Held:
             return None
         return cls(pid, ticks, descriptor)
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

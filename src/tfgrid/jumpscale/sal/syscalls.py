@@ -65,28 +65,28 @@ def _text(value: str | None) -> bytes | None:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None) -> None:
-    """mount(2)."""
+    """Mount a file system; man 2 mount."""
     unsigned = ctypes.c_ulong(flags)
     _checked(_libc.mount(_text(source), _text(target), _text(kind), unsigned, _text(data)))
 
 
 def umount(target: str, flags: int) -> None:
-    """umount2(2)."""
+    """Unmount; man 2 umount2."""
     _checked(_libc.umount2(_text(target), ctypes.c_int(flags)))
 
 
 def setns(descriptor: int, kind: int) -> None:
-    """setns(2); 0 for `kind` takes whatever the descriptor is."""
+    """Enter a namespace; man 2 setns; 0 for `kind` takes whatever the descriptor is."""
     _checked(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)))
 
 
 def unshare(flags: int) -> None:
-    """unshare(2)."""
+    """Enter new namespaces; man 2 unshare."""
     _checked(_libc.unshare(ctypes.c_int(flags)))
 
 
 def prctl(option: int, argument: int) -> int:
-    """prctl(2) with one argument."""
+    """Set a property of the process; man 2 prctl."""
     zero = ctypes.c_ulong(0)
     return _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), zero, zero, zero))
 
@@ -96,7 +96,7 @@ def _syscall(number: int, *arguments: object) -> int:
 
 
 def clone_mount(source: str, *, recursive: bool = False) -> int:
-    """open_tree(2) with OPEN_TREE_CLONE: a descriptor of a detached copy of a mount."""
+    """Copy a mount and get a descriptor of the detached copy; man 2 open_tree."""
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
     return _syscall(
         _OPEN_TREE, ctypes.c_int(_AT_FDCWD), ctypes.c_char_p(_text(source)), ctypes.c_uint(flags)
@@ -104,7 +104,7 @@ def clone_mount(source: str, *, recursive: bool = False) -> int:
 
 
 def mount_setattr(descriptor: int, *, attributes: int, userns: int = 0) -> None:
-    """mount_setattr(2) on a detached mount: set `attributes`, with `userns` for the id map."""
+    """Set `attributes` of a detached mount, with `userns` for the id map; man 2 mount_setattr."""
     value = struct.pack("=QQQQ", attributes, 0, 0, userns)
     _syscall(
         _MOUNT_SETATTR,
@@ -117,7 +117,7 @@ def mount_setattr(descriptor: int, *, attributes: int, userns: int = 0) -> None:
 
 
 def move_mount(descriptor: int, target: str) -> None:
-    """move_mount(2): attach a detached mount at `target`."""
+    """Attach a detached mount at `target`; man 2 move_mount."""
     _syscall(
         _MOVE_MOUNT,
         ctypes.c_int(descriptor),
