@@ -21,7 +21,7 @@ before its first file is made. The format is drawn to the byte in `docs/formats/
 | `source` | fetching over `core.transport` from servers that nobody trusts |
 | `images` | `ImageStore`: what a node keeps, each image materialised once |
 | `service` | the socketless, read-only chunk service |
-| `library` | list, show and verify what a chunk store publishes |
+| `library` | list, show, verify and copy what a chunk store publishes |
 
 A node uses `ImageStore`; a publisher uses `pack`, `sign` and `ChunkStore`; a chunk server uses `Service`.
 """
@@ -29,7 +29,7 @@ A node uses `ImageStore`; a publisher uses `pack`, `sign` and `ChunkStore`; a ch
 from __future__ import annotations
 
 from tfgrid.capacity.flist.images import Image, ImageStore
-from tfgrid.capacity.flist.library import ImageSummary, images, verify
+from tfgrid.capacity.flist.library import ImageSummary, copy, images, verify
 from tfgrid.capacity.flist.model import Config, Manifest, SignedManifest
 from tfgrid.capacity.flist.packing import Packed, pack, publish
 from tfgrid.capacity.flist.service import Service
@@ -46,6 +46,7 @@ __all__ = [
     "Packed",
     "Service",
     "SignedManifest",
+    "copy",
     "images",
     "open_manifest",
     "pack",

@@ -1,4 +1,4 @@
-"""What a chunk store publishes, for people: list, show, verify."""
+"""What a chunk store publishes: list, show, verify, copy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from tfgrid.capacity.flist import listing, signing
 from tfgrid.capacity.flist.images import read_entries
 from tfgrid.capacity.flist.model import Entry, Manifest, SignedManifest
+from tfgrid.capacity.flist.packing import Packed
 from tfgrid.capacity.flist.store import ChunkStore
 from tfgrid.core import canonical, errors, limits
 from tfgrid.core.ids import Digest, IdentityId
 
-__all__ = ["ImageSummary", "images", "verify"]
+__all__ = ["ImageSummary", "copy", "images", "verify"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,26 @@ def verify(store: ChunkStore, digest: Digest, *, signer: IdentityId | None = Non
     return summary
 
 
+def copy(packed: Packed, origin: ChunkStore, target: ChunkStore) -> None:
+    """Bring every chunk of a packed tree from one store to another, verified on the way.
+
+    Raises:
+        errors.NotFound: TFG-3220, a chunk is missing in `origin`.
+        errors.VerificationFailed: TFG-3212, a chunk there is damaged.
+        errors.Failed: TFG-3213.
+
+    """
+    sizes = dict(listing.metadata_sizes(packed.metadata, packed.metadata_bytes))
+    metadata = b"".join(_chunk(origin, digest, size) for digest, size in sizes.items())
+    sizes.update(listing.content(listing.parse(metadata))[0])
+    for digest, size in sizes.items():
+        frame = origin.stored(digest)
+        if frame is None:
+            raise _missing(digest)
+        if target.stored(digest) != frame:
+            target.put_stored(digest, frame, size=size)
+
+
 def _summary(
     store: ChunkStore, digest: Digest, signer: IdentityId | None
 ) -> tuple[ImageSummary, tuple[Entry, ...]]:
@@ -86,8 +107,11 @@ def _summary(
 def _chunk(store: ChunkStore, digest: Digest, size: int) -> bytes:
     plain = store.get(digest, size=size)
     if plain is None:
-        raise errors.NotFound(
-            "TFG-3220", "a chunk of the image is missing", where=digest,
-            hint="publish the image again",
-        )  # fmt: skip
+        raise _missing(digest)
     return plain
+
+
+def _missing(digest: Digest) -> errors.NotFound:
+    return errors.NotFound(
+        "TFG-3220", "a chunk of the image is missing", where=digest, hint="publish the image again"
+    )

@@ -30,12 +30,12 @@ from tfgrid.capacity.flist.store import ChunkStore
 from tfgrid.core import canonical, errors, limits
 from tfgrid.core.identity import Keyring
 from tfgrid.core.ids import Digest
+from tfgrid.core.schema import Value
 
 __all__ = ["Packed", "pack", "publish"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class Packed(Value, frozen=True):
     """A packed tree: its metadata is in the store with its chunks; `notes` say what could not be kept."""
 
     root: Digest
