@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta
 
 from tfgrid.core import limits
@@ -64,7 +65,7 @@ class Peer(Value, frozen=True, kw_only=True):
 
 
 class NetworkSpec(Value, frozen=True, kw_only=True):
-    """This node's part of one network.
+    """A node's part of one network.
 
     Args:
         id: hex digits, unique over all contracts (such as a digest of contract id and network name).
@@ -118,7 +119,7 @@ class NetworkSeen(Value, frozen=True, kw_only=True):
     """What was read from the machine.
 
     `whole` says that namespace, bridge, tunnel and rules stand and the tunnel's process (if any) lives;
-    `attached` are the members whose link is in place; `latest_handshakes` is seconds since 1970 by peer.
+    `ports` are the bridge ports in place (`port_name`); `latest_handshakes` is seconds since 1970 by peer.
     """
 
     id: NetworkId
@@ -126,19 +127,23 @@ class NetworkSeen(Value, frozen=True, kw_only=True):
     whole: bool
     public_key: str = ""
     port: int = 0
-    attached: tuple[str, ...] = ()
-    latest_handshakes: dict[str, int] = {}
+    ports: tuple[str, ...] = ()
+    latest_handshakes: dict[str, int] = msgspec.field(default_factory=dict)
     forwards: tuple[Forward, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where on this machine things are; the defaults are those of a process inside its node's namespaces."""
+    """Where on this machine things are; the defaults are those of a process inside its node's namespaces.
 
-    node_netns: Path = Path("/proc/self/ns/net")
+    `node_netns` None is the caller's own. `user_space` None uses the kernel's WireGuard where there is one.
+    """
+
+    node_netns: Path | None = None
     netns_directory: Path = Path("/run/netns")
     uapi_directory: Path = Path("/run/wireguard")
     port_min: int = 51_820
+    user_space: bool | None = None
 
 
 def _tagged(prefix: str, network: str) -> str:

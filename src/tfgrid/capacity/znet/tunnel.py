@@ -1,0 +1,74 @@
+"""The processes of user-space WireGuard: one per network, started and watched through a launcher.
+
+The process makes its interface in the node's namespace, so that its UDP socket is on the underlay; the interface
+is then moved to the tenant and the socket stays. When the process ends, its interface goes with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfgrid.capacity.znet import model
+from tfgrid.capacity.znet.model import Site
+from tfgrid.core import errors
+from tfgrid.core.clock import Clock
+from tfgrid.jumpscale.executors import Launcher, Spawn
+from tfgrid.jumpscale.sal import topology, wireguard
+
+__all__ = ["Tunnels"]
+
+_START_SECONDS = 10.0
+_POLL_SECONDS = 0.01
+_STOP_SECONDS = 3.0
+_LOG_BYTES = 1024
+
+
+class Tunnels:
+    """Starts and stops the processes of networks."""
+
+    def __init__(self, site: Site, launcher: Launcher, clock: Clock) -> None:
+        self._site = site
+        self._launcher = launcher
+        self._clock = clock
+
+    async def alive(self, network: str) -> bool:
+        """Whether the network's process lives."""
+        launched = (await self._launcher.list()).get(model.tunnel_name(network))
+        return launched is not None and not launched.ended
+
+    async def start(self, spawn: Spawn) -> None:
+        """Start a process anew and return when its interface and socket are there.
+
+        Raises:
+            errors.Failed: TFG-3403, it ended or did not come up in time.
+
+        """
+        await self._launcher.stop(spawn.name, _STOP_SECONDS)
+        uapi = self._site.uapi_directory / f"{spawn.name}.sock"
+        uapi.unlink(missing_ok=True)
+        await self._launcher.spawn(spawn)
+        until = self._clock.monotonic_ms() + int(_START_SECONDS * 1000)
+        while self._clock.monotonic_ms() < until:
+            if self._answers(spawn.name, uapi):
+                return
+            launched = (await self._launcher.list()).get(spawn.name)
+            if launched is None or launched.ended:
+                break
+            await self._clock.sleep(_POLL_SECONDS)
+        said = (await self._launcher.tail(spawn.name, _LOG_BYTES)).decode("utf-8", "replace")
+        await self._launcher.stop(spawn.name, _STOP_SECONDS)
+        raise errors.Failed(
+            "TFG-3403", f"the network's tunnel did not come up: {said.strip()[-300:]}",
+            where=spawn.name, hint="see whether wireguard-go is installed and /dev/net/tun exists",
+        )  # fmt: skip
+
+    def _answers(self, name: str, uapi: Path) -> bool:
+        if not uapi.exists() or wireguard.read(name, uapi=uapi) is None:
+            return False
+        return name in topology.read(self._site.node_netns).links
+
+    async def stop(self, network: str) -> None:
+        """End the network's process, if there is one, and remove its socket."""
+        name = model.tunnel_name(network)
+        await self._launcher.stop(name, _STOP_SECONDS)
+        (self._site.uapi_directory / f"{name}.sock").unlink(missing_ok=True)
