@@ -74,4 +74,10 @@ class Settings(Value, frozen=True, kw_only=True):
     routes_max: Annotated[int, Meta(ge=1, le=4096)] = limits.networks_per_node_max
     connections_max: Annotated[int, Meta(ge=16, le=100_000)] = 4096
     check_interval_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    threads: Annotated[int, Meta(ge=1, le=64)] = 2
     netns: Path | None = None
+
+    @property
+    def slots(self) -> int:
+        """Backends that HAProxy is started with: a quarter more than routes, so that a free one is near."""
+        return self.routes_max + self.routes_max // 4 + 1
