@@ -8,6 +8,13 @@ counted twice.
 they agree. `TFGRID_TWINS=1` runs everything on the twins. Verification follows RFC 9162, section
 2.1.
 
+A log stores the hash of every complete subtree (2^level leaves, aligned) once, when its last leaf is added, so that
+any root or proof needs some tens of reads, however long the log; `HashAt(level, index)` reads one of them:
+
+             level 2        [0]
+             level 1    [0]     [1]     [2]            a log of 7 leaves stores 7 + 3 + 1 hashes
+             level 0   0   1   2   3   4   5   6
+
 Decided on the four cases that the public probes leave open: a proof for or from an empty tree is
 refused, and two equal sizes are consistent only with an empty proof and equal roots.
 """
@@ -17,22 +24,31 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from tfgrid.core import errors
 
 __all__ = [
     "Frontier",
+    "HashAt",
+    "completed",
     "consistency_proof",
+    "consistency_proof_at",
     "empty_root",
+    "frontier_at",
     "inclusion_proof",
+    "inclusion_proof_at",
     "leaf_hash",
     "node_hash",
     "root",
+    "root_at",
     "root_twin",
     "verify_consistency",
     "verify_inclusion",
 ]
+
+HashAt: TypeAlias = Callable[[int, int], bytes]
+"""Reads the stored hash of the complete subtree at (level, index)."""
 
 hash_bytes: Final = 32
 empty_root: Final = hashlib.sha256(b"").digest()
@@ -193,3 +209,80 @@ class Frontier:
     def copy(self) -> Frontier:
         """An independent copy, to try a page of leaves before believing it."""
         return Frontier(self.size, self.hashes)
+
+
+def completed(edge: Frontier, leaf: bytes) -> list[tuple[int, int, bytes]]:
+    """Append a leaf hash to the frontier; the (level, index, hash) of each subtree that it completes."""
+    rows = [(0, edge.size, leaf)]
+    carried, level = leaf, 0
+    while edge.size >> level & 1:
+        carried = node_hash(edge.hashes[-1 - level], carried)
+        level += 1
+        rows.append((level, edge.size >> level, carried))
+    edge.append(leaf)
+    return rows
+
+
+def frontier_at(hash_at: HashAt, size: int) -> Frontier:
+    """The right edge of the tree over the first `size` leaves."""
+    hashes, start = [], 0
+    for level in range(size.bit_length() - 1, -1, -1):
+        if size >> level & 1:
+            hashes.append(hash_at(level, start >> level))
+            start += 1 << level
+    return Frontier(size, hashes)
+
+
+def root_at(hash_at: HashAt, size: int) -> bytes:
+    """The root of the tree over the first `size` leaves."""
+    return frontier_at(hash_at, size).root()
+
+
+def inclusion_proof_at(hash_at: HashAt, index: int, size: int) -> list[bytes]:
+    """The sibling hashes from leaf `index` up to the root over `size` leaves (RFC 6962, 2.1.1)."""
+    assert 0 <= index < size
+    return _path_at(hash_at, index, 0, size)
+
+
+def _path_at(hash_at: HashAt, index: int, start: int, size: int) -> list[bytes]:
+    if size == 1:
+        return []
+    split = _split(size)
+    if index < start + split:
+        right = _range_at(hash_at, start + split, size - split)
+        return [*_path_at(hash_at, index, start, split), right]
+    left = _range_at(hash_at, start, split)
+    return [*_path_at(hash_at, index, start + split, size - split), left]
+
+
+def consistency_proof_at(hash_at: HashAt, old_size: int, size: int) -> list[bytes]:
+    """The hashes that join the tree over `old_size` leaves to that over `size` (RFC 6962, 2.1.2)."""
+    assert 0 < old_size <= size
+    return _subproof_at(hash_at, old_size, 0, size, whole=True)
+
+
+def _subproof_at(hash_at: HashAt, old: int, start: int, size: int, *, whole: bool) -> list[bytes]:
+    if old == size:
+        return [] if whole else [_range_at(hash_at, start, size)]
+    split = _split(size)
+    if old <= split:
+        right = _range_at(hash_at, start + split, size - split)
+        return [*_subproof_at(hash_at, old, start, split, whole=whole), right]
+    left = _range_at(hash_at, start, split)
+    rest = _subproof_at(hash_at, old - split, start + split, size - split, whole=False)
+    return [*rest, left]
+
+
+def _range_at(hash_at: HashAt, start: int, size: int) -> bytes:
+    level = size.bit_length() - 1
+    if size == 1 << level:
+        return hash_at(level, start >> level)
+    split = _split(size)
+    return node_hash(
+        _range_at(hash_at, start, split), _range_at(hash_at, start + split, size - split)
+    )
+
+
+def _split(size: int) -> int:
+    """The largest power of two below `size`."""
+    return 1 << (size - 1).bit_length() - 1

@@ -15,12 +15,12 @@ rebuild from the log with the same pure rules.
 | `view` | the state as tables of bytes, in memory |
 | `kinds` | record kinds and their registry; genesis and identity are built in |
 | `rules` | what is accepted into a log: one pure function for orderer, follower and bundle |
-| `tree` | proofs from stored subtree hashes |
 | `disk` | the ledger's files: one SQLite database, one lock |
 | `solo` | the embedded orderer: one process, one writer, group commit |
 | `mailbox` | heartbeats, status and log tails: signed, latest only, expiring, off the log |
 | `service` | the socketless server |
-| `client` | clients that verify whatever they are told; authors that submit safely |
+| `client` | clients that verify whatever they are told |
+| `author` | authors that submit safely |
 | `follower` | a complete, verified copy of the state, which stops for good when lied to |
 | `bundle` | proof without network |
 
@@ -42,36 +42,56 @@ In short (every call that reaches a server may raise `errors.Unreachable`, TFG-1
     verified = bcdb.verify_bundle(data, ledger=ledger_id, registry=registry)  # .view .entries .checkpoint
 """
 
+from tfgrid.ledger.bcdb.author import Author
+from tfgrid.ledger.bcdb.bundle import Verified, export_bundle, verify_bundle
+from tfgrid.ledger.bcdb.client import Client, discover
+from tfgrid.ledger.bcdb.follower import Follower, Halt
 from tfgrid.ledger.bcdb.kinds import Kind, Registry, identity_state, registry
+from tfgrid.ledger.bcdb.mailbox import Letter, Mailbox, Message, sign_message
 from tfgrid.ledger.bcdb.model import (
     Checkpoint,
     Entry,
     Genesis,
     Header,
-    Inclusion,
     Leaf,
     SignedEntry,
     Trust,
     entry_digest,
     sign_header,
 )
+from tfgrid.ledger.bcdb.service import Service
+from tfgrid.ledger.bcdb.solo import Orderer, SoloLedger
 from tfgrid.ledger.bcdb.view import MemoryView, View
 
 __all__ = [
+    "Author",
     "Checkpoint",
+    "Client",
     "Entry",
+    "Follower",
     "Genesis",
+    "Halt",
     "Header",
-    "Inclusion",
     "Kind",
     "Leaf",
+    "Letter",
+    "Mailbox",
     "MemoryView",
+    "Message",
+    "Orderer",
     "Registry",
+    "Service",
     "SignedEntry",
+    "SoloLedger",
     "Trust",
+    "Verified",
     "View",
+    "discover",
     "entry_digest",
+    "export_bundle",
     "identity_state",
     "registry",
     "sign_header",
+    "sign_message",
+    "verify_bundle",
 ]

@@ -16,12 +16,12 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from tfgrid.core import canonical, errors, identity
-from tfgrid.core.ids import IdentityId
 from tfgrid.core.identity import Inception, Rotation, State
+from tfgrid.core.ids import IdentityId
 from tfgrid.ledger.bcdb.model import Entry, Genesis, Header
 from tfgrid.ledger.bcdb.view import View
 
-__all__ = ["Kind", "Registry", "identity_state", "registry"]
+__all__ = ["Kind", "Registry", "author_state", "identity_events", "identity_state", "registry"]
 
 Body = TypeVar("Body")
 
@@ -30,7 +30,7 @@ def _no_tags(_body: Any) -> tuple[str, ...]:
     return ()
 
 
-def _no_signer(view: View, header: Header, _body: Any) -> State:
+def author_state(view: View, header: Header, _body: Any = None) -> State:
     """The author's keys, as they stand in the view."""
     state = identity_state(view, header.author)
     if state is None:
@@ -60,7 +60,7 @@ class Kind(Generic[Body]):
     check: Callable[[View, Entry, Body], None]
     apply: Callable[[View, Entry, Body], None]
     tags: Callable[[Body], tuple[str, ...]] = field(default=_no_tags)
-    signer: Callable[[View, Header, Body], State] = field(default=_no_signer)
+    signer: Callable[[View, Header, Body], State] = field(default=author_state)
 
 
 Registry = Mapping[str, Kind[Any]]
@@ -81,6 +81,11 @@ def identity_state(view: View, who: IdentityId) -> State | None:
     """An identity as it stands in a view, or None."""
     data = view.get("identity", who)
     return None if data is None else canonical.parse(data, State)
+
+
+def identity_events(view: View, who: IdentityId) -> tuple[int, ...]:
+    """The positions of an identity's events, in order; empty if it is unknown."""
+    return tuple(int(value) for _key, value in view.scan("identity-event", f"{who}/"))
 
 
 def _store_state(view: View, entry: Entry, state: State) -> None:
@@ -108,11 +113,11 @@ def _rotated(view: View, header: Header, body: Rotation) -> State:
         raise errors.NotAllowed(
             "TFG-2033", "only an identity itself rotates its keys", where=header.author
         )
-    return identity.rotate(_no_signer(view, header, body), body)
+    return identity.rotate(author_state(view, header, body), body)
 
 
 def _rotate_apply(view: View, entry: Entry, body: Rotation) -> None:
-    _store_state(view, entry, identity.rotate(_no_signer(view, entry.header, body), body))
+    _store_state(view, entry, identity.rotate(author_state(view, entry.header, body), body))
 
 
 def _founded(_view: View, header: Header, body: Genesis) -> State:

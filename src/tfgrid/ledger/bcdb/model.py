@@ -12,23 +12,25 @@ from __future__ import annotations
 
 from typing import Annotated, Final, TypeAlias
 
-import msgspec
 from msgspec import Meta
 
-from tfgrid.core import canonical, identity, ids, keys, limits
+from tfgrid.core import canonical, identity, ids, keys, limits, merkle
 from tfgrid.core.ids import Digest, LedgerId
 from tfgrid.core.schema import Base64, Count, Moment, Tag, Value
 
 __all__ = [
+    "Bodies",
     "Checkpoint",
     "Entry",
+    "Equivocation",
     "Found",
     "Genesis",
-    "Header",
     "Head",
+    "Header",
     "Inclusion",
     "Leaf",
     "Page",
+    "Placed",
     "Positions",
     "SignedEntry",
     "Standing",
@@ -40,6 +42,7 @@ __all__ = [
     "origin_of",
     "sign_header",
     "signed_entry_digest",
+    "stamped",
     "zero_ledger",
 ]
 
@@ -182,12 +185,19 @@ class Head(Value, frozen=True):
     consistency: Proof
 
 
-class Inclusion(Value, frozen=True):
-    """Answer: a leaf at its position, proven to be in the tree of the checkpoint."""
+class Placed(Value, frozen=True):
+    """A leaf at its position with its proof of inclusion, and its body where asked for."""
 
     position: Count
     leaf: Leaf
+    body: BodyText | None
     proof: Proof
+
+
+class Inclusion(Value, frozen=True):
+    """Answer: one entry, proven to be in the tree of the checkpoint."""
+
+    entry: Placed
     checkpoint: NoteText
     consistency: Proof
 
@@ -207,10 +217,25 @@ class Page(Value, frozen=True):
 
 
 class Found(Value, frozen=True):
-    """Answer: positions that match a search, in order; `more` says that there are further ones."""
+    """Answer: entries that match a search, in order; `more` says that the server left some out."""
 
-    positions: Positions
+    entries: Annotated[tuple[Placed, ...], Meta(max_length=limits.feed_page_entries_max)]
     more: bool
+    checkpoint: NoteText
+    consistency: Proof
+
+
+class Bodies(Value, frozen=True):
+    """Answer: bodies of the positions asked for, in that order; the server may leave off the last ones."""
+
+    bodies: Annotated[tuple[BodyText, ...], Meta(max_length=limits.feed_page_entries_max)]
+
+
+class Equivocation(Value, frozen=True):
+    """Answer: an author signed `other` with the sequence of the entry that stands at `position`."""
+
+    position: Count
+    other: SignedEntry
 
 
 class Standing(Value, frozen=True):
@@ -244,6 +269,13 @@ def sign_header(header: Header, keyring: identity.Keyring) -> SignedEntry:
     return SignedEntry(header=header, signatures=keyring.sign(signed_entry_digest(header)))
 
 
+def stamped(signed: SignedEntry, order_time: int, position: int) -> Entry:
+    """What was submitted, stamped and placed."""
+    return Entry(
+        header=signed.header, signatures=signed.signatures, order_time=order_time, position=position
+    )
+
+
 def leaf_bytes(leaf: Leaf) -> bytes:
     """The bytes of a leaf as the log hashes them."""
     return canonical.encode(leaf)
@@ -251,11 +283,4 @@ def leaf_bytes(leaf: Leaf) -> bytes:
 
 def entry_hash(leaf: Leaf) -> bytes:
     """The Merkle hash of a leaf."""
-    from tfgrid.core import merkle
-
     return merkle.leaf_hash(leaf_bytes(leaf))
-
-
-def with_fields(header: Header, **fields: object) -> Header:
-    """A header with some fields changed."""
-    return msgspec.structs.replace(header, **fields)

@@ -1,0 +1,384 @@
+"""A complete, verified copy of a ledger's state, which stops for good when lied to.
+
+A follower reads every leaf, recomputes the root itself, and runs the same rules as the ledger; so it knows that
+nothing was left out, and that nothing stands in the log that the rules refuse. It fetches the bodies it
+wants and judges the others by their headers.
+
+    page --> checkpoint signed? --> continues ours? --> root recomputed? --> bodies match? --> rules agree? --> view
+
+**Halting.** A checkpoint of another log, a log that shrank, another history or an entry against the rules ends the
+following for good: the reason and both checkpoints are kept in the store, and every later `sync` refuses. An
+older checkpoint of the same history shown again is refused without halting, since anybody on the way could
+do that, and so is an answer that is merely damaged.
+
+**Store.** Verified entries are kept in segments, then the checkpoint. A restart replays them through the same rules,
+without network. Segments that do not give the checkpoint's root are dropped and fetched again; the checkpoint
+stays, and the new copy must agree with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, Final, TypeAlias
+
+from msgspec import Meta
+
+from tfgrid.core import canonical, errors, limits, merkle
+from tfgrid.core.clock import Clock
+from tfgrid.core.schema import Count, Text, Value
+from tfgrid.core.store import Store
+from tfgrid.core.transport import Transport
+from tfgrid.ledger.bcdb import note, rules
+from tfgrid.ledger.bcdb.bundle import body_from
+from tfgrid.ledger.bcdb.client import ask, check_consistency, fetch_bodies, is_rollback
+from tfgrid.ledger.bcdb.kinds import Registry
+from tfgrid.ledger.bcdb.model import (
+    BodyText,
+    Checkpoint,
+    Entry,
+    Head,
+    Header,
+    Leaf,
+    NoteText,
+    Page,
+    Trust,
+    entry_hash,
+)
+from tfgrid.ledger.bcdb.view import MemoryView
+
+__all__ = ["Follower", "Halt"]
+
+Wants: TypeAlias = Callable[[Header], bool]
+_SEGMENT_BYTES: Final = 128 * 1024
+
+
+class Halt(Value, frozen=True):
+    """Why a follower stopped for good, with both checkpoints as evidence."""
+
+    code: str
+    reason: Text
+    believed: NoteText
+    shown: NoteText
+
+
+class _Segment(Value, frozen=True):
+    """Verified entries as they are kept; a body left out is None."""
+
+    first: Count
+    leaves: Annotated[tuple[Leaf, ...], Meta(max_length=limits.feed_page_entries_max)]
+    bodies: Annotated[tuple[BodyText | None, ...], Meta(max_length=limits.feed_page_entries_max)]
+
+
+class Follower:
+    """Follows one ledger.
+
+    Args:
+        transport: the way to its server; `MemoryTransport` in one process.
+        trust: whose checkpoints count.
+        registry: the kinds whose rules are run; entries of others are judged by their headers.
+        store: keeps what was verified from one run to the next.
+        clock: for staleness and the ledger's time; never for verdicts.
+        wants: which bodies to fetch; None for all. Identity events are always fetched.
+
+    Attributes:
+        view: the state as of `size` entries; read it, never write it.
+        head: the newest believed checkpoint, or None before the first.
+        halted: why it stopped for good, or None.
+
+    """
+
+    def __init__(
+        self, transport: Transport, trust: Trust, *, registry: Registry, store: Store, clock: Clock,
+        wants: Wants | None = None,
+    ) -> None:  # fmt: skip
+        self.trust: Final = trust
+        self.view = MemoryView()
+        self.head: Checkpoint | None = None
+        self.halted: Halt | None = None
+        self._transport = transport
+        self._registry = registry
+        self._store = store
+        self._clock = clock
+        self._wants = wants
+        self._edge = merkle.Frontier()
+        self._hashes = bytearray()
+        self._note = ""
+        self._segment = _Segment(first=0, leaves=(), bodies=())
+        self._last_time = 0
+        self._fresh_ms: int | None = None
+        self._told_ms = 0
+        self._is_told = False
+        self._name = f"follower/{trust.ledger[:16]}"
+        self._load()
+
+    @property
+    def size(self) -> int:
+        """How many entries the view is made of."""
+        return self._edge.size
+
+    def order_time_ms(self) -> int:
+        """The ledger's time: that of the newest checkpoint, plus what has gone by since it came."""
+        if self.head is None:
+            return 0
+        since_ms = self._clock.monotonic_ms() - self._told_ms if self._is_told else 0
+        return self.head.order_time + since_ms
+
+    def stale_seconds(self) -> float:
+        """How long the ledger has shown no newer checkpoint; infinite before a fresh one came in this run."""
+        if self._fresh_ms is None:
+            return math.inf
+        return (self._clock.monotonic_ms() - self._fresh_ms) / 1000
+
+    async def sync(self, wait_seconds: int = 0) -> list[Entry]:
+        """Read up to the ledger's head; returns the new entries, in order.
+
+        Args:
+            wait_seconds: how long the server may hold the answer while there is nothing new.
+
+        Raises:
+            errors.VerificationFailed: TFG-2121, halted, now or before; TFG-2122 an old checkpoint shown again,
+                TFG-2112 to TFG-2115 a damaged answer: nothing was believed, and it may be tried again.
+            errors.Unreachable: TFG-1301.
+
+        """
+        new: list[Entry] = []
+        while True:
+            self._refuse_if_halted()
+            page = await ask(
+                self._transport, "feed", Page, timeout_seconds=10 + wait_seconds, first=self.size,
+                limit=limits.feed_page_entries_max, wait=wait_seconds,
+                bodies=1 if self._wants is None else 0,
+            )  # fmt: skip
+            checkpoint = self._read_note(page.checkpoint)
+            await self._check_history(page.checkpoint, checkpoint)
+            entries = await self._verify_page(page, checkpoint)
+            bodies = await self._bodies_of(page, entries)
+            self._apply(page.checkpoint, checkpoint, entries, bodies)
+            new += entries
+            if self.size == checkpoint.size:
+                return new
+            if not entries:
+                raise errors.VerificationFailed(
+                    "TFG-2115", f"the ledger keeps back entries from {self.size} on",
+                    where=self.trust.ledger,
+                )  # fmt: skip
+            wait_seconds = 0
+
+    def _read_note(self, text: str) -> Checkpoint:
+        """The checkpoint in a note; a well-formed one of another log or by other keys halts."""
+        try:
+            return note.read(text, self.trust)
+        except errors.VerificationFailed as fault:
+            if fault.code == "TFG-2101":
+                raise
+            raise self._halt(
+                "TFG-2124", f"the ledger changed identity: {fault.what}", text
+            ) from fault
+
+    async def _check_history(self, text: str, shown: Checkpoint) -> None:
+        """Hold that a signed checkpoint and ours are of one history."""
+        head = self.head
+        if head is None:
+            return
+        if is_rollback(head, shown):
+            raise self._halt(
+                "TFG-2125", f"the ledger shrank from {head.size} to {shown.size} entries", text
+            )
+        if shown.size <= self.size:
+            if self._root_of(shown.size) != shown.root:
+                raise self._halt("TFG-2123", "the ledger rewrote its history", text)
+            if shown.order_time < head.order_time:
+                raise errors.VerificationFailed(
+                    "TFG-2122", "the ledger shows an old checkpoint again", where=self.trust.ledger
+                )
+
+    async def _verify_page(self, page: Page, checkpoint: Checkpoint) -> list[Entry]:
+        """The entries of a page, if they continue ours and are in the checkpoint's tree."""
+        if page.first != self.size or len(page.bodies) != len(page.leaves):
+            raise _damaged()
+        edge = self._edge.copy()
+        for leaf in page.leaves:
+            edge.append(entry_hash(leaf))
+        if edge.size > checkpoint.size:
+            raise _damaged()
+        if edge.size and not _continues(edge, checkpoint, page.consistency):
+            await self._judge(page.checkpoint, checkpoint)
+        return [Entry.at(self.size + n, leaf) for n, leaf in enumerate(page.leaves)]
+
+    async def _judge(self, text: str, checkpoint: Checkpoint) -> None:
+        """Tell a damaged answer from a rewritten history, after a page that does not fit."""
+        if self.size == 0:
+            raise _damaged()
+        proof = await ask(
+            self._transport, "consistency", Head, old=self.size, new=checkpoint.size
+        )  # fmt: skip
+        if not _continues(self._edge, checkpoint, proof.consistency):
+            raise self._halt("TFG-2123", "the ledger rewrote its history", text)
+        raise _damaged()
+
+    async def _bodies_of(self, page: Page, entries: Sequence[Entry]) -> list[bytes | None]:
+        """The wanted bodies, from the page or fetched, each held against its hash."""
+        bodies: list[bytes | None] = [
+            None if text is None or not self._is_wanted(entry) else body_from(entry, text)
+            for entry, text in zip(entries, page.bodies, strict=True)
+        ]
+        missing = [
+            number for number, entry in enumerate(entries)
+            if bodies[number] is None and self._is_wanted(entry)
+        ]  # fmt: skip
+        fetched = await fetch_bodies(self._transport, [entries[number] for number in missing])
+        for number, body in zip(missing, fetched, strict=True):
+            bodies[number] = body
+        return bodies
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        if entry.kind not in self._registry:
+            return False
+        built_in = entry.kind.startswith(("ledger.", "identity."))
+        return built_in or self._wants is None or self._wants(entry.header)
+
+    def _apply(
+        self, text: str, checkpoint: Checkpoint, entries: Sequence[Entry],
+        bodies: Sequence[bytes | None],
+    ) -> None:  # fmt: skip
+        """Make verified entries part of the view, and keep them."""
+        for entry, body in zip(entries, bodies, strict=True):
+            try:
+                self._accept(entry, body)
+            except errors.GridError as fault:
+                raise self._halt(
+                    "TFG-2126", f"entry {entry.position} is against the rules: {fault}", text
+                ) from fault
+            self._gather(entry, body)
+        if entries:
+            self._keep_segment()
+        if self.size == checkpoint.size:
+            self._believe(text, checkpoint)
+
+    def _accept(self, entry: Entry, body: bytes | None) -> None:
+        if entry.order_time < self._last_time:
+            raise errors.BadInput(
+                "TFG-2126", "the ledger's time goes back", where=str(entry.position)
+            )
+        rules.accept(self.view, self._registry, entry, body, ledger=self.trust.ledger)
+        self._last_time = entry.order_time
+        leaf_hash = entry_hash(entry.leaf)
+        self._edge.append(leaf_hash)
+        self._hashes += leaf_hash
+
+    def _believe(self, text: str, checkpoint: Checkpoint) -> None:
+        head, now_ms = self.head, self._clock.monotonic_ms()
+        newer = head is None or checkpoint.order_time > head.order_time
+        age_ms = abs(self._clock.now_ms() - checkpoint.order_time)
+        if (newer and self._is_told) or age_ms <= limits.checkpoint_age_seconds_max * 1000:
+            self._fresh_ms = now_ms if newer or self._fresh_ms is None else self._fresh_ms
+        if newer or not self._is_told:
+            self._told_ms, self._is_told = now_ms, True
+        if head is None or (head.size, head.order_time) != (checkpoint.size, checkpoint.order_time):
+            self._store.write(f"{self._name}/checkpoint", text.encode())
+        self.head, self._note = checkpoint, text
+
+    def _root_of(self, size: int) -> str:
+        """The root of our own first `size` leaves."""
+        if size == self.size:
+            return canonical.text_from(self._edge.root())
+        step = merkle.hash_bytes
+        leaves = [bytes(self._hashes[i * step : (i + 1) * step]) for i in range(size)]
+        return canonical.text_from(merkle.root(leaves) if leaves else merkle.empty_root)
+
+    def _gather(self, entry: Entry, body: bytes | None) -> None:
+        text = None if body is None else canonical.text_from(body)
+        old = self._segment
+        size = sum(len(b or "") + limits.header_bytes_max // 4 for b in old.bodies)
+        if len(old.leaves) >= limits.feed_page_entries_max or size > _SEGMENT_BYTES:
+            self._keep_segment()
+            old = _Segment(first=entry.position, leaves=(), bodies=())
+        self._segment = _Segment(
+            first=old.first, leaves=(*old.leaves, entry.leaf), bodies=(*old.bodies, text)
+        )
+
+    def _keep_segment(self) -> None:
+        name = f"{self._name}/segments/{self._segment.first:016}"
+        self._store.write(name, canonical.encode(self._segment))
+
+    def _load(self) -> None:
+        """Replay what was kept, up to the checkpoint that was kept after it."""
+        halted = self._store.read(f"{self._name}/halted")
+        if halted is not None:
+            self.halted = canonical.parse(halted, Halt)
+        kept = self._store.read(f"{self._name}/checkpoint")
+        if kept is None:
+            return
+        text = kept.decode("utf-8", "replace")
+        checkpoint = note.read(text, self.trust)
+        try:
+            self._replay(checkpoint.size)
+            sound = (
+                self._edge.size == checkpoint.size and self._root_of(self.size) == checkpoint.root
+            )
+        except errors.GridError:
+            sound = False
+        if not sound:
+            self._forget()
+        self.head, self._note = checkpoint, text
+
+    def _replay(self, size: int) -> None:
+        for name in self._store.names(f"{self._name}/segments/"):
+            data = self._store.read(name)
+            segment = canonical.parse(data or b"", _Segment, bytes_max=limits.response_bytes_max)
+            if segment.first != self.size or len(segment.bodies) != len(segment.leaves):
+                return
+            self._segment = _Segment(first=segment.first, leaves=(), bodies=())
+            for leaf, body in zip(segment.leaves, segment.bodies, strict=True):
+                if self.size == size:
+                    return
+                entry = Entry.at(self.size, leaf)
+                raw = None if body is None else body_from(entry, body)
+                self._accept(entry, raw)
+                self._gather(entry, raw)
+
+    def _forget(self) -> None:
+        """Drop a damaged copy; the checkpoint stays, and what is fetched again must agree with it."""
+        self.view = MemoryView()
+        self._edge, self._hashes, self._last_time = merkle.Frontier(), bytearray(), 0
+        self._segment = _Segment(first=0, leaves=(), bodies=())
+        for name in self._store.names(f"{self._name}/segments/"):
+            self._store.remove(name)
+
+    def _halt(self, code: str, reason: str, shown: str) -> errors.VerificationFailed:
+        """Stop for good, and keep the evidence."""
+        self.halted = Halt(
+            code=code, reason=reason[: limits.text_chars_max], believed=self._note, shown=shown
+        )
+        self._store.write(f"{self._name}/halted", canonical.encode(self.halted))
+        return _halted(self.halted, self.trust.ledger)
+
+    def _refuse_if_halted(self) -> None:
+        if self.halted is not None:
+            raise _halted(self.halted, self.trust.ledger)
+
+
+def _halted(halt: Halt, ledger: str) -> errors.VerificationFailed:
+    return errors.VerificationFailed(
+        "TFG-2121", f"this ledger is followed no more: {halt.reason}", where=ledger,
+        hint="both checkpoints are kept in the follower's store; somebody must look", cause=halt.code,
+    )  # fmt: skip
+
+
+def _damaged() -> errors.VerificationFailed:
+    return errors.VerificationFailed(
+        "TFG-2113", "the page does not fit its checkpoint", where="feed"
+    )
+
+
+def _continues(edge: merkle.Frontier, checkpoint: Checkpoint, proof: Sequence[str]) -> bool:
+    ours = Checkpoint(
+        origin=checkpoint.origin, size=edge.size, root=canonical.text_from(edge.root()),
+        order_time=checkpoint.order_time,
+    )  # fmt: skip
+    try:
+        check_consistency(ours, checkpoint, proof)
+    except errors.VerificationFailed:
+        return False
+    return True
