@@ -22,9 +22,7 @@ class _JumpingSelector(selectors.SelectSelector):
 
     loop: VirtualLoop
 
-    def select(
-        self, timeout: float | None = None
-    ) -> list[tuple[selectors.SelectorKey, int]]:
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """See `selectors.BaseSelector.select`."""
         if timeout is None:
             raise RuntimeError("every task waits and no timer is set: a deadlock")

@@ -107,8 +107,13 @@ class MemoryHost:
     """
 
     def __init__(
-        self, total: Capacity, *, before: Callable[[Verb, ItemKey], Awaitable[None]] | None = None
+        self,
+        total: Capacity,
+        *,
+        address: str = "192.0.2.1",
+        before: Callable[[Verb, ItemKey], Awaitable[None]] | None = None,
     ) -> None:
+        self.address = address
         self.total = total
         self.before = before
         self.items: dict[ItemKey, Observed] = {}
@@ -132,7 +137,7 @@ class MemoryHost:
         """See `Host.prepare`."""
         await self._before("prepare", item.key)
         self.prepared[item.key] = Observed(key=item.key, digest=item.digest, condition="prepared")
-        return {"public_key": item.digest[:43], "endpoint": "192.0.2.1:51820"}
+        return {"public_key": item.digest[:43], "endpoint": f"{self.address}:51820"}
 
     async def ensure(self, item: Item) -> Observed:
         """See `Host.ensure`; what really started is kept in `starts`."""

@@ -11,6 +11,7 @@
 | `primitives` | container, network, route: observe, ensure, remove; together the real `core.host.Host` |
 | `status` | the signed local status file, the node's only way to say why |
 | `keeper` | the process without decisions that parents everything that runs |
+| `report` | status file, heartbeat, log tails |
 | `node` | puts the parts together; `python -m tfgrid.agents.zos NODE_DIR` runs it |
 
 How another program runs a node: write `node.json` with `write_config`, make the grid's bridge, and start
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tfgrid.agents.zos.boot import destroy, enter, exists, make, runtime_directory
     from tfgrid.agents.zos.config import Config, read_config, write_config
-    from tfgrid.agents.zos.status import Status, read_status
+    from tfgrid.agents.zos.status import Status, heartbeat_status, read_status
 
 __all__ = [
     "Config",
@@ -34,6 +35,7 @@ __all__ = [
     "destroy",
     "enter",
     "exists",
+    "heartbeat_status",
     "make",
     "read_config",
     "read_status",
@@ -44,6 +46,7 @@ __all__ = [
 _HOMES = {
     "Config": "config",
     "Status": "status",
+    "heartbeat_status": "status",
     "read_config": "config",
     "read_status": "status",
     "write_config": "config",

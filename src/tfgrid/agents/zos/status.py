@@ -1,8 +1,8 @@
 """The signed local status file: how a node says why, without a shell.
 
-The file is one canonical `SignedStatus`: the status as text of canonical JSON, and the node's signature over it
-(object type `status`, action `node.status`). It is replaced whole whenever something changed, and its content travels
-as heartbeat to the mailbox `status:<node id>`. Format: `docs/formats/status.md`.
+The file is one canonical `SignedStatus`: the status, the node's inception event and its signature over the status
+(object type `status`, action `node.status`). It is replaced whole whenever something changed. The same status travels
+as heartbeat, in a signed letter of the mailbox `status:<node id>`. Format: `docs/formats/status.md`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from tfgrid.core import canonical, errors, identity, ids, keys
+import msgspec
+
+from tfgrid.core import canonical, errors, identity, ids, keys, limits
 from tfgrid.core.ids import LedgerId
 from tfgrid.core.schema import Count, Moment, Name, Text, Value
 from tfgrid.core.units import Capacity
@@ -20,6 +22,8 @@ __all__ = [
     "Phase",
     "SignedStatus",
     "Status",
+    "heartbeat_status",
+    "heartbeat_text",
     "open_status",
     "read_status",
     "seal_status",
@@ -36,10 +40,10 @@ new; halted: the ledger rewrote its history, obeys no more and keeps what runs; 
 class ItemStatus(Value, frozen=True):
     """One thing that runs or should: `contract/workload`, its condition, and why it is not as it should be."""
 
-    kind: Literal["container", "network", "route"]
+    kind: Literal["image", "container", "network", "route"]
     name: Text
     contract: ids.Contract
-    condition: Literal["running", "waiting", "ended", "broken"]
+    condition: Literal["running", "waiting", "prepared", "ended", "broken"]
     reason: Text = ""
     attempts: Count = 0
 
@@ -106,6 +110,27 @@ def open_status(data: bytes, *, ledger: LedgerId | None = None) -> Status:
         )
     identity.check_signatures(state, _digest(signed.status), signed.signatures)
     return signed.status
+
+
+def heartbeat_text(status: Status) -> str:
+    """A status as the payload of a heartbeat; without what would not fit a letter."""
+    data = canonical.encode(status)
+    if len(data) > limits.mailbox_message_bytes_max:
+        short = msgspec.structs.replace(
+            status, items=(), evidence=(), reason=f"{status.reason[:1000]} (too many items to list)"
+        )
+        data = canonical.encode(short)
+    return data.decode()
+
+
+def heartbeat_status(payload: str) -> Status:
+    """The status in the payload of a verified heartbeat.
+
+    Raises:
+        errors.BadInput: TFG-1101 to TFG-1104.
+
+    """
+    return canonical.parse(payload.encode(), Status)
 
 
 def read_status(node_directory: Path, *, ledger: LedgerId | None = None) -> Status | None:

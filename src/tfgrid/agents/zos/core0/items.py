@@ -26,6 +26,7 @@ __all__ = [
     "RouteSpec",
     "contract_of",
     "demand",
+    "image_item",
     "item_of",
     "items_for",
     "networks_for",
@@ -55,16 +56,21 @@ class HostName(Value, frozen=True):
 
 
 class ImageSpec(Value, frozen=True, tag="image", tag_field="type"):
-    """An image to hold verified on this node."""
+    """An image to hold verified on this node: what it is, and whose signature it must bear."""
 
-    image: contracts.Image
+    digest: ids.Digested
+    signer: ids.Author
 
 
 class NetworkSpec(Value, frozen=True, tag="network", tag_field="type"):
-    """This node's part of a network; `peers` is empty while it is only prepared."""
+    """A network's part on this node; `peers` is empty while it is only prepared.
+
+    `gateway` says that a route of this node leads into it.
+    """
 
     contract: ids.Contract
     place: contracts.NetworkPlace
+    gateway: bool
     peers: tuple[Peer, ...]
 
 
@@ -135,11 +141,7 @@ def networks_for(
     contract: ContractId, proposal: contracts.Proposal, node: NodeId
 ) -> tuple[host.Item, ...]:
     """The node's parts of networks, still without peers, as they are prepared before accepting."""
-    return tuple(
-        item_of(f"{contract}/{p.network}", NetworkSpec(contract=contract, place=p, peers=()))
-        for p in proposal.placement.networks
-        if p.node == node
-    )
+    return _networks(contract, proposal, node, {})
 
 
 def items_for(
@@ -161,9 +163,8 @@ def items_for(
         if isinstance(workload, contracts.Container):
             place = here[workload.network]
             member = next(m for m in place.members if m.workload == workload.name)
-            images[workload.image.digest] = item_of(
-                workload.image.digest, ImageSpec(image=workload.image)
-            )
+            image = image_item(workload.image)
+            images[image.key] = image
             spec = ContainerSpec(
                 contract=contract, workload=workload, place=place, member=member,
                 hosts=hosts[workload.network],
@@ -176,14 +177,37 @@ def items_for(
                 backends=backends,
             )  # fmt: skip
             routes.append(item_of(name, route))
-    networks = [
-        item_of(
-            f"{contract}/{p.network}",
-            NetworkSpec(contract=contract, place=p, peers=_peers(places, p, endpoints)),
-        )
-        for p in here.values()
-    ]
+    networks = _networks(contract, proposal, node, endpoints)
     return (*images.values(), *networks, *containers, *routes)
+
+
+def image_item(image: contracts.Image) -> host.Item:
+    """The item of an image; two contracts that want the same image of the same signer share it."""
+    spec = ImageSpec(digest=image.digest, signer=image.signer)
+    return item_of(f"{image.digest}/{image.signer}", spec)
+
+
+def _networks(
+    contract: ContractId,
+    proposal: contracts.Proposal,
+    node: NodeId,
+    endpoints: Mapping[NodeId, Iterable[contracts.Endpoint]],
+) -> tuple[host.Item, ...]:
+    places = proposal.placement.networks
+    routed = {w.network for w in _mine(proposal, node) if isinstance(w, contracts.Route)}
+    return tuple(
+        item_of(
+            f"{contract}/{place.network}",
+            NetworkSpec(
+                contract=contract,
+                place=place,
+                gateway=place.network in routed,
+                peers=_peers(places, place, endpoints),
+            ),
+        )
+        for place in places
+        if place.node == node
+    )
 
 
 def _host_names(places: Iterable[contracts.NetworkPlace], network: str) -> tuple[HostName, ...]:
@@ -200,16 +224,13 @@ def _peers(
     mine: contracts.NetworkPlace,
     endpoints: Mapping[NodeId, Iterable[contracts.Endpoint]],
 ) -> tuple[Peer, ...]:
-    peers = []
-    for place in places:
-        if place.network != mine.network or place.node == mine.node:
-            continue
-        for end in endpoints.get(place.node, ()):
-            if end.network == place.network:
-                peers.append(
-                    Peer(
-                        node=place.node, index=place.index, subnet4=place.subnet4,
-                        subnet6=place.subnet6, public_key=end.public_key, endpoint=end.endpoint,
-                    )
-                )  # fmt: skip
-    return tuple(peers)
+    return tuple(
+        Peer(
+            node=place.node, index=place.index, subnet4=place.subnet4, subnet6=place.subnet6,
+            public_key=end.public_key, endpoint=end.endpoint,
+        )
+        for place in places
+        if place.network == mine.network and place.node != mine.node
+        for end in endpoints.get(place.node, ())
+        if end.network == place.network
+    )  # fmt: skip

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from tfgrid.agents.zos import status
 from tfgrid.agents.zos.core0.backoff import Backoff, Delay
 from tfgrid.agents.zos.core0.outbox import Outbox, Submits, Verdict
 from tfgrid.agents.zos.core0.plan import Ensure, Known, Offer, Plan, Step, plan
@@ -58,7 +59,7 @@ class Report:
     """What the loop knows of itself, for the status file and the heartbeat."""
 
     plan: Plan
-    phase: str
+    phase: status.Phase
     reason: str
     delays: dict[str, Delay]
     receipts_waiting: int
@@ -111,7 +112,7 @@ class Core0:
     # What is known
 
     @property
-    def phase(self) -> str:
+    def phase(self) -> status.Phase:
         """The word for how the node stands to its ledger, as in `status.Phase`."""
         if self.follower.halted is not None:
             return "halted"
@@ -199,7 +200,7 @@ class Core0:
             try:
                 self._plan(await self._seams.host.observe())
             except errors.GridError as fault:
-                self._seams.log.error("cannot look", code=fault.code, reason=fault.what)
+                self._seams.log.warning("cannot look", code=fault.code, reason=fault.what)
             await self._nap(self._wake, self._seconds_to_next())
             await self._seams.clock.sleep(settle_seconds)
 

@@ -2,7 +2,7 @@
 
     put --> store (outbox/NNNNNNNNNNNN) --send--> ledger --> forgotten
                                           |--no answer: kept, tried again later
-                                          `--the ledger takes it no more: forgotten
+                                          `--refused, or the ledger takes it no more: forgotten, and logged
 
 A receipt is in the outbox before anybody may act on it, so a crash between deciding and telling loses nothing. What the
 node says (`latest`) is what the ledger holds, overlaid by what waits here. When an answer was lost the receipt
@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, Protocol, TypeAlias
 
-from tfgrid.core import canonical
+from tfgrid.core import canonical, errors
 from tfgrid.core.ids import ContractId
 from tfgrid.core.log import Log
+from tfgrid.core.schema import Value
 from tfgrid.core.store import Store
 from tfgrid.ledger import bcdb
 from tfgrid.ledger import contract as contracts
@@ -26,13 +27,14 @@ __all__ = ["Outbox", "Submits", "Verdict"]
 Verdict: TypeAlias = Literal["send", "written", "void"]
 """send: the ledger lacks it; written: the ledger holds it; void: the ledger takes it no more."""
 
+refusals_max: Final = 5
 _PREFIX: Final = "outbox/"
 
 
 class Submits(Protocol):
     """Whoever writes entries for this node: `bcdb.Author`."""
 
-    async def submit(self, kind: str, body: object, *, tags: tuple[str, ...] = ()) -> bcdb.Entry:
+    async def submit(self, kind: str, body: Value) -> bcdb.Entry:
         """Write one entry."""
         ...
 
@@ -44,6 +46,7 @@ class Outbox:
         self._store = store
         self._log = log
         self._waiting: dict[str, contracts.Receipt] = {}
+        self._refusals: dict[str, int] = {}
         for name in store.names(_PREFIX):
             data = store.read(name)
             assert data is not None
@@ -98,9 +101,8 @@ class Outbox:
                 continue
             word = verdict(receipt)
             if word == "send":
-                await author.submit(
-                    "contract.receipt", receipt, tags=(f"contract:{receipt.contract}",)
-                )
+                if not await self._submit(author, name, receipt):
+                    continue
                 count += 1
             elif word == "void":
                 self._log.warning(
@@ -110,6 +112,22 @@ class Outbox:
             self._forget(name)
         return count
 
+    async def _submit(self, author: Submits, name: str, receipt: contracts.Receipt) -> bool:
+        """Write one receipt; False if it was refused and is tried again, so that it holds up no other."""
+        try:
+            await author.submit("contract.receipt", receipt)
+        except errors.GridError as fault:
+            if fault.retry:
+                raise
+            self._refusals[name] = self._refusals.get(name, 0) + 1
+            self._log.warning(
+                "receipt refused", contract=receipt.contract, workload=receipt.workload,
+                state=receipt.state, code=fault.code, reason=fault.what,
+            )  # fmt: skip
+            return self._refusals[name] >= refusals_max
+        return True
+
     def _forget(self, name: str) -> None:
         self._store.remove(name)
         self._waiting.pop(name, None)
+        self._refusals.pop(name, None)

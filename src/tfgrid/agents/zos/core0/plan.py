@@ -146,7 +146,7 @@ class Note:
 
     key: ItemKey
     contract: ContractId
-    condition: Literal["running", "waiting", "ended", "broken"]
+    condition: Literal["waiting", "prepared", "running", "ended", "broken"]
     reason: str = ""
 
 
@@ -155,7 +155,7 @@ class Plan:
     """The next steps, in the order of the log and of need; what is reserved; a note for each item."""
 
     steps: tuple[Step, ...] = ()
-    reserved: Capacity = Capacity()
+    reserved: Capacity = field(default_factory=Capacity)
     notes: tuple[Note, ...] = ()
     images: frozenset[str] = frozenset()
 
@@ -279,7 +279,8 @@ def _removals(
 
 def _image_used(key: ItemKey, observed: Mapping[ItemKey, Observed]) -> bool:
     return any(
-        k.kind == "container" and o.facts.get("image") == key.name for k, o in observed.items()
+        k.kind == "container" and o.facts.get("image") == key.name.partition("/")[0]
+        for k, o in observed.items()
     )
 
 
@@ -294,9 +295,8 @@ def _works(case: Case, wanted: tuple[Item, ...], known: Known) -> Iterator[Step]
     elif case.stage == "run":
         for item in wanted:
             yield from _run_item(case, item, wanted, known)
-    elif case.stage == "remove" and case.owes_end:
-        if not any(itemsof.contract_of(key) == case.contract for key in observed):
-            yield Say(case.contract, "", "ended", reasons=(case.why,) if case.why else ())
+    elif case.stage == "remove" and case.owes_end and not _exists(case, known):
+        yield Say(case.contract, "", "ended", reasons=(case.why,) if case.why else ())
 
 
 def _absent(item: Item, observed: Mapping[ItemKey, Observed]) -> bool:
@@ -324,7 +324,9 @@ def _tell(case: Case, item: Item, there: Observed | None, trouble: str) -> Itera
     if there and there.condition == "running" and said != "running":
         yield Say(case.contract, workload, "running", there, image=_image_of(item))
     elif there and there.condition == "ended" and said == "running":
-        yield Say(case.contract, workload, "failed", there, image=_image_of(item))
+        code = there.facts.get("exit_code", "unknown")
+        reasons = (f"it exited with code {code}",)
+        yield Say(case.contract, workload, "failed", there, _image_of(item), reasons)
     elif trouble and said != "failed" and not (there and there.condition == "running"):
         yield Say(case.contract, workload, "failed", reasons=(trouble,))
 
@@ -348,7 +350,8 @@ def _waits_for(
     """What an item needs that is not there yet: its image and its network."""
     if item.key.kind == "container":
         container = itemsof.spec_of(item, itemsof.ContainerSpec)
-        needs = {container.workload.image.digest, f"{container.contract}/{container.place.network}"}
+        image = itemsof.image_item(container.workload.image)
+        needs = {image.key.name, f"{container.contract}/{container.place.network}"}
     elif item.key.kind == "route":
         route = itemsof.spec_of(item, itemsof.RouteSpec)
         needs = {f"{route.contract}/{route.place.network}"}
