@@ -14,17 +14,17 @@ All of it is arithmetic on records: no clock, no chance, no I/O. Ledger, nodes a
 |---|---|
 | `model` | recipe reference, agreement, placement, approval, receipt |
 | `policy` | weighted quorums: what can be met, and how votes are counted |
-| `phases` | the table of phases, and what nodes may conclude from one |
-| `ranges` | subnets and addresses of a contract's networks |
+| `phases` | the table of phases |
+| `receipts` | what nodes may do in a phase, and which receipts are legal |
 | `checks` | whether a proposal is whole, permitted, priced, funded and fits |
 | `records` | the kinds: who may write which, and what is checked |
 | `state` | reading contracts from a view |
 | `recipe`, `document` | recipes as values, and the YAML in which people write them |
-| `planner`, `search`, `changes` | order and plan; the search for places; the smallest change that would fit |
+| `addresses` | ranges, subnets and addresses of a contract's networks |
+| `planner` | order to plan: the search for places, and what would fit instead |
 | `proof` | which entries prove a contract, and the verdict on a bundle of them |
 """
 
-from tfgrid.ledger.contract.changes import Change
 from tfgrid.ledger.contract.checks import check_proposal, funding_check
 from tfgrid.ledger.contract.document import Finding, lint_recipe_yaml, parse_recipe_yaml
 from tfgrid.ledger.contract.model import (
@@ -52,6 +52,8 @@ from tfgrid.ledger.contract.model import (
     Rule,
     Usage,
     Workload,
+    agreement_digest,
+    asked,
     contract_id,
     proposal_digest,
 )
@@ -60,14 +62,20 @@ from tfgrid.ledger.contract.phases import (
     TRANSITIONS,
     Event,
     Phase,
-    may_start,
-    must_stop,
-    receipt_allowed,
     validity_over,
 )
-from tfgrid.ledger.contract.planner import Order, Plan, PlanRow, check_plan, plan, plan_digest
+from tfgrid.ledger.contract.planner import (
+    Change,
+    Order,
+    Plan,
+    PlanRow,
+    check_plan,
+    plan,
+    plan_digest,
+)
 from tfgrid.ledger.contract.policy import Tally, Vote
 from tfgrid.ledger.contract.proof import Verdict, positions, verdict
+from tfgrid.ledger.contract.receipts import check_receipt, may_start, must_stop, receipt_allowed
 from tfgrid.ledger.contract.recipe import Parameter, Recipe, recipe_digest, recipe_ref, render
 from tfgrid.ledger.contract.records import kinds
 from tfgrid.ledger.contract.state import (
@@ -81,6 +89,8 @@ from tfgrid.ledger.contract.state import (
 )
 
 __all__ = [
+    "PHASES_FINAL",
+    "TRANSITIONS",
     "Access",
     "Action",
     "Agreement",
@@ -100,7 +110,6 @@ __all__ = [
     "Network",
     "NetworkPlace",
     "Order",
-    "PHASES_FINAL",
     "Parameter",
     "Phase",
     "Placement",
@@ -115,14 +124,16 @@ __all__ = [
     "RecipeRef",
     "Route",
     "Rule",
-    "TRANSITIONS",
     "Tally",
     "Usage",
     "Verdict",
     "Vote",
     "Workload",
+    "agreement_digest",
+    "asked",
     "check_plan",
     "check_proposal",
+    "check_receipt",
     "contract_id",
     "contracts",
     "contracts_of_node",

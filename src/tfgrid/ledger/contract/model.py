@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from tfgrid.core import canonical, ids, limits
 from tfgrid.core.ids import ContractId, Digest
 from tfgrid.core.schema import Base64, Count, Moment, Name, Seconds, Text, Value
-from tfgrid.core.units import Money
+from tfgrid.core.units import Capacity, Money
 from tfgrid.ledger.farm import Payment, TrustClass
 
 __all__ = [
@@ -46,6 +46,8 @@ __all__ = [
     "Rule",
     "Usage",
     "Workload",
+    "agreement_digest",
+    "asked",
     "contract_id",
     "proposal_digest",
 ]
@@ -72,7 +74,9 @@ Variable = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")]
 class Constraints(Value, frozen=True):
     """Where a workload may be placed; an empty field constrains nothing.
 
-    `spread` of `farm`, `country` or `node` keeps workloads that share a `group` apart by that.
+    `spread` keeps workloads that share a `group` on different nodes, in different farms or in different
+    countries. Two of a group are kept apart as far as both ask: one that asks for `farm` and one that asks for
+    `node` are on different nodes.
     """
 
     farms: tuple[ids.Farm, ...] = ()
@@ -112,7 +116,7 @@ class Container(Value, frozen=True, tag="container", tag_field="type"):
     arguments: Annotated[tuple[Argument, ...], Meta(max_length=limits.arguments_max)] = ()
     environment: Annotated[
         dict[Variable, Argument], Meta(max_length=limits.environment_entries_max)
-    ] = {}
+    ] = field(default_factory=dict)
     health: HealthCheck | None = None
     on_isolation: Literal["keep"] = "keep"
     constraints: Constraints = Constraints()
@@ -298,9 +302,25 @@ class Receipt(Value, frozen=True, tag="receipt", tag_field="type"):
     duration: Seconds = 0
 
 
+def asked(workload: Workload) -> Capacity:
+    """What a workload asks of its node; networks and routes ask nothing that is counted."""
+    if not isinstance(workload, Container):
+        return Capacity()
+    return Capacity(
+        cpu_millis=workload.cpu_millis,
+        memory_bytes=workload.memory_bytes,
+        ssd_bytes=workload.disk_bytes,
+    )
+
+
+def agreement_digest(agreement: Agreement) -> Digest:
+    """What a placement and a delete approval name."""
+    return canonical.digest(canonical.encode(agreement))
+
+
 def contract_id(first: Agreement) -> ContractId:
     """The id of a contract: the hash of its first agreement."""
-    return ContractId(canonical.digest(canonical.encode(first)))
+    return ContractId(agreement_digest(first))
 
 
 def proposal_digest(proposal: Proposal) -> Digest:

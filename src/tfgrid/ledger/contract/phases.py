@@ -11,23 +11,18 @@ The drawing in `docs/formats/contract-states.md` is made from this table; a test
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from tfgrid.core import errors
-from tfgrid.core.ids import NodeId
-
-if TYPE_CHECKING:
-    from tfgrid.ledger.contract.model import Receipt
-    from tfgrid.ledger.contract.state import ContractState
 
 __all__ = [
     "PHASES_FINAL",
+    "PHASES_HOLDING",
+    "PHASES_STARTED",
+    "PHASES_STOPPED",
     "TRANSITIONS",
     "Event",
     "Phase",
-    "may_start",
-    "must_stop",
-    "receipt_allowed",
     "step",
     "validity_over",
 ]
@@ -84,13 +79,19 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = {
 }
 """Every legal step; whatever is not here is refused or changes nothing."""
 
-PHASES_FINAL: Final = frozenset(
+PHASES_FINAL: Final[frozenset[Phase]] = frozenset(
     phase for phase in get_args(Phase) if not any(start == phase for start, _ in TRANSITIONS)
 )
 """Phases that nothing leaves: ended, rejected, lapsed, refused."""
 
-_STARTED: Final = frozenset({"accepted", "running", "degraded"})
-_STOPPED: Final = frozenset({"cancelling", "ended", "rejected", "lapsed", "refused"})
+PHASES_STARTED: Final[frozenset[Phase]] = frozenset({"accepted", "running", "degraded"})
+"""Phases in which nodes run workloads."""
+
+PHASES_HOLDING: Final[frozenset[Phase]] = PHASES_STARTED | {"approved", "cancelling"}
+"""Phases in which host names are held, as long as the contract is valid."""
+
+PHASES_STOPPED: Final[frozenset[Phase]] = PHASES_FINAL | {"cancelling"}
+"""Phases in which a node removes all it made, whatever its clock says."""
 
 
 def step(phase: Phase, event: Event) -> Phase:
@@ -108,11 +109,6 @@ def step(phase: Phase, event: Event) -> Phase:
     return after
 
 
-def may_start(state: ContractState, node: NodeId) -> bool:
-    """Whether this node may start workloads of the contract: all nodes accepted, and it has a part."""
-    return state.phase in _STARTED and node in state.nodes
-
-
 def validity_over(valid_until_ms: int, *, clock_ms: int, order_time_ms: int) -> bool:
     """Whether validity is over by both the node's clock and the order time that it knows.
 
@@ -120,17 +116,3 @@ def validity_over(valid_until_ms: int, *, clock_ms: int, order_time_ms: int) -> 
     of the clock, or a ledger that stands still, ends nothing.
     """
     return clock_ms > valid_until_ms and order_time_ms > valid_until_ms
-
-
-def must_stop(state: ContractState, *, clock_ms: int, order_time_ms: int) -> bool:
-    """Whether a node must end and remove all that it made for the contract."""
-    if state.phase in _STOPPED:
-        return True
-    return state.phase not in {"proposed", "approved"} and validity_over(
-        state.proposal.agreement.valid_until, clock_ms=clock_ms, order_time_ms=order_time_ms
-    )
-
-
-def receipt_allowed(state: ContractState, node: NodeId, receipt: Receipt) -> bool:
-    """Whether the ledger would take this receipt from this node now; nodes ask before they submit."""
-    raise errors.Failed("TFG-2402", "")

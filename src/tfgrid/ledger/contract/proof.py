@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tfgrid.core import errors, ids
-from tfgrid.core.ids import ContractId
-from tfgrid.core.schema import Count, Moment, Text, Value
-from tfgrid.core.units import Money
+from tfgrid.core import ids
+from tfgrid.core.ids import ContractId, IdentityId
+from tfgrid.core.schema import Count, Integer, Moment, Text, Value
+from tfgrid.core.units import Money, time_text
 from tfgrid.ledger import bcdb
-from tfgrid.ledger.contract.model import RecipeRef
+from tfgrid.ledger.contract.model import Assignment, RecipeRef
 from tfgrid.ledger.contract.phases import Phase
+from tfgrid.ledger.contract.policy import Tally
+from tfgrid.ledger.contract.state import ContractState, facts_of, read, row_of
 
 __all__ = ["Part", "Signer", "Verdict", "positions", "verdict"]
 
@@ -32,14 +34,14 @@ class Signer(Value, frozen=True):
 
 
 class Part(Value, frozen=True):
-    """One workload, where it was placed, and what its node last said of it."""
+    """One workload, where it was placed, and what its node last said of it; -1 for no receipt."""
 
     workload: str
     node: ids.Node
     node_name: str
     state: str
     image: str
-    position: Count
+    position: Integer
 
 
 class Verdict(Value, frozen=True):
@@ -63,18 +65,76 @@ class Verdict(Value, frozen=True):
 def positions(view: bcdb.View, contract: ContractId) -> tuple[int, ...]:
     """The positions of all entries that prove the contract, ascending.
 
+    These are the recipe, the farms and nodes as they were when it was proposed, the proposal, the votes, what nodes
+    said of their parts and last of their workloads, and the identity of everyone named in any of them.
+
     Raises:
         errors.NotFound: TFG-2401.
 
     """
-    return ()
+    row, proposal = row_of(view, contract, 0)
+    agreement = proposal.agreement
+    found = {*row.leans_on, *(fact.position for fact in facts_of(view, contract))}
+    named = {agreement.owner, agreement.recipe.author}
+    for rule in (agreement.policy.deploy, agreement.policy.delete):
+        named.update(approver.identity for approver in rule.approvers)
+    for assignment in proposal.placement.assignments:
+        named.update((assignment.node, assignment.farm))
+    latest = max(found)
+    for identity in named:
+        events = (int(at) for _, at in view.scan("identity-event", f"{identity}/"))
+        found.update(at for at in events if at <= latest)
+    return tuple(sorted(found))
 
 
 def verdict(view: bcdb.View, contract: ContractId, order_time_ms: int) -> Verdict:
-    """What a replayed view proves about a contract.
+    """What a replayed view proves about a contract, as of an order time.
 
     Raises:
         errors.NotFound: TFG-2401.
 
     """
-    raise errors.NotFound("TFG-2401", "no such contract", where=contract)
+    state = read(view, contract, order_time_ms)
+    agreement, placement = state.proposal.agreement, state.proposal.placement
+    signers = (
+        *_signers(view, state.deploy, "deploy"),
+        *_signers(view, state.delete, "delete"),
+    )
+    quorum = f"{state.deploy.approved} of {state.deploy.needed} needed"
+    roles = ", ".join(s.role for s in signers if (s.action, s.decision) == ("deploy", "approve"))
+    owner = _name(view, agreement.owner)
+    return Verdict(
+        contract=contract, name=agreement.name, position=state.position,
+        owner=agreement.owner, owner_name=owner, recipe=agreement.recipe, phase=state.phase,
+        quorum=quorum, signers=signers,
+        parts=tuple(_part(view, state, a) for a in placement.assignments),
+        price_per_day=placement.price_per_day, order_time=order_time_ms,
+        summary=f"record {state.position}, owner {owner}, quorum {quorum}"
+        f"{f' ({roles})' if roles else ''}, {state.phase} at {time_text(order_time_ms)}",
+    )  # fmt: skip
+
+
+def _name(view: bcdb.View, identity: IdentityId) -> str:
+    state = bcdb.identity_state(view, identity)
+    return state.name if state else ids.short(identity)
+
+
+def _signers(view: bcdb.View, tally: Tally, action: str) -> tuple[Signer, ...]:
+    return tuple(
+        Signer(
+            identity=vote.identity, name=_name(view, vote.identity), role=vote.role,
+            decision=vote.decision, action=action, at=vote.at, position=vote.position,
+        )
+        for vote in tally.votes
+    )  # fmt: skip
+
+
+def _part(view: bcdb.View, state: ContractState, assignment: Assignment) -> Part:
+    fact = state.receipt(assignment.node, assignment.workload) or state.receipt(assignment.node)
+    return Part(
+        workload=assignment.workload, node=assignment.node,
+        node_name=_name(view, assignment.node),
+        state=fact.receipt.state if fact else "no receipt",
+        image=fact.receipt.image if fact else "",
+        position=fact.position if fact else -1,
+    )  # fmt: skip

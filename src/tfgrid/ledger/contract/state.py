@@ -1,25 +1,54 @@
-"""Reading contracts from a view: how they stand at a moment of order time."""
+"""Contracts as the view keeps them, and reading them at a moment of order time.
+
+| table | key | value |
+|---|---|---|
+| `contract` | contract id | `Row`: how far it has come |
+| `contract-proposal` | contract id | the proposal, as it was signed |
+| `contract-receipt` | contract id/node id/workload | `ReceiptFact`, the latest |
+| `contract-node` | node id/contract id | nothing; the index of a node's contracts |
+| `contract-host` | host name | the contract id that last held it |
+| `recipe` | name@version | `RecipeRow` |
+| `recipe-name` | name | its author's id |
+
+A row holds the phase as of its last record. What time alone has done since (a window closed, a deadline or the
+validity passed) is worked out by `advanced` whenever a row is read.
+"""
 
 from __future__ import annotations
 
-from tfgrid.core import errors, ids
+from typing import TypeVar
+
+import msgspec
+
+from tfgrid.core import canonical, errors, ids
 from tfgrid.core.ids import ContractId, Digest, NodeId
 from tfgrid.core.schema import Count, Moment, Text, Value
 from tfgrid.ledger import bcdb
-from tfgrid.ledger.contract.model import Proposal, Receipt
-from tfgrid.ledger.contract.phases import Phase
-from tfgrid.ledger.contract.policy import Tally
-from tfgrid.ledger.contract.recipe import Recipe
+from tfgrid.ledger.contract.model import Placement, Proposal, Receipt, proposal_digest
+from tfgrid.ledger.contract.phases import PHASES_STARTED, Event, Phase, step
+from tfgrid.ledger.contract.policy import Tally, Vote, effective, tally
+from tfgrid.ledger.contract.recipe import Recipe, recipe_digest
 
 __all__ = [
     "ContractState",
     "ReceiptFact",
+    "RecipeRow",
+    "Row",
+    "advanced",
     "contracts",
     "contracts_of_node",
+    "facts_of",
+    "nodes_of",
+    "put_row",
     "read",
     "read_recipe",
+    "recipe_row",
     "recipes",
+    "row_of",
+    "stepped",
 ]
+
+_T = TypeVar("_T")
 
 
 class ReceiptFact(Value, frozen=True):
@@ -29,6 +58,42 @@ class ReceiptFact(Value, frozen=True):
     receipt: Receipt
     at: Moment
     position: Count
+
+
+class Row(Value, frozen=True):
+    """How far a contract has come. `parts` are the nodes that accepted, `removed` those that said `ended`.
+
+    `leans_on` are the positions of the records that the proposal needed to be valid, of the votes, and of what
+    nodes said of their parts. Together with the latest receipt of each workload they prove the contract.
+    """
+
+    position: Count
+    phase: Phase
+    since: Moment
+    proposed_at: Moment
+    window: Moment
+    leans_on: tuple[Count, ...]
+    reason: Text = ""
+    approved_at: Moment = 0
+    accepted_at: Moment = 0
+    deadline: Moment = 0
+    votes: tuple[Vote, ...] = ()
+    delete_votes: tuple[Vote, ...] = ()
+    delete_until: Moment = 0
+    parts: tuple[ids.Node, ...] = ()
+    removed: tuple[ids.Node, ...] = ()
+
+
+class RecipeRow(Value, frozen=True):
+    """A published recipe, and where."""
+
+    recipe: Recipe
+    position: Count
+
+    @property
+    def digest(self) -> Digest:
+        """The hash that an agreement names."""
+        return recipe_digest(self.recipe)
 
 
 class ContractState(Value, frozen=True):
@@ -52,9 +117,7 @@ class ContractState(Value, frozen=True):
     @property
     def nodes(self) -> tuple[NodeId, ...]:
         """The nodes of the placement: of workloads and of networks, each once, by id."""
-        placement = self.proposal.placement
-        used = {a.node for a in placement.assignments} | {p.node for p in placement.networks}
-        return tuple(sorted(used))
+        return nodes_of(self.proposal.placement)
 
     @property
     def delete_subject(self) -> Digest:
@@ -69,6 +132,59 @@ class ContractState(Value, frozen=True):
         return None
 
 
+def nodes_of(placement: Placement) -> tuple[NodeId, ...]:
+    """The nodes of a placement: of workloads and of networks, each once, by id."""
+    used = {a.node for a in placement.assignments} | {p.node for p in placement.networks}
+    return tuple(sorted(used))
+
+
+def stepped(row: Row, event: Event, *, at_ms: int, reason: str = "") -> Row:
+    """A row after an event; what the phase table does not know is an error (TFG-2402)."""
+    return msgspec.structs.replace(
+        row, phase=step(row.phase, event), since=at_ms, reason=reason or row.reason
+    )
+
+
+def advanced(row: Row, proposal: Proposal, now_ms: int) -> Row:
+    """A row after what time alone has done to it."""
+    valid_until = proposal.agreement.valid_until
+    if row.phase == "proposed" and now_ms > row.window:
+        return stepped(
+            row, "window closed", at_ms=row.window, reason="the approvals did not come in time"
+        )
+    if row.phase == "approved" and now_ms > row.deadline:
+        silent = [n for n in nodes_of(proposal.placement) if n not in row.parts]
+        names = ", ".join(map(ids.short, silent))
+        return stepped(
+            row, "deadline passed", at_ms=row.deadline, reason=f"no answer in time from {names}"
+        )
+    if row.phase in PHASES_STARTED and now_ms > valid_until:
+        return stepped(row, "validity over", at_ms=valid_until, reason="its validity is over")
+    return row
+
+
+def row_of(view: bcdb.View, contract: ContractId, now_ms: int) -> tuple[Row, Proposal]:
+    """A contract's row at a moment, and its proposal.
+
+    Raises:
+        errors.NotFound: TFG-2401.
+
+    """
+    data, signed = view.get("contract", contract), view.get("contract-proposal", contract)
+    if data is None or signed is None:
+        raise errors.NotFound(
+            "TFG-2401", "no such contract in this ledger", where=contract,
+            hint="tfgrid contract list",
+        )  # fmt: skip
+    proposal = _load(signed, Proposal)
+    return advanced(_load(data, Row), proposal, now_ms), proposal
+
+
+def put_row(view: bcdb.View, contract: ContractId, row: Row) -> None:
+    """Keep a row."""
+    view.put("contract", contract, canonical.encode(row))
+
+
 def read(view: bcdb.View, contract: ContractId, now_ms: int) -> ContractState:
     """How a contract stands at a moment of order time.
 
@@ -76,17 +192,50 @@ def read(view: bcdb.View, contract: ContractId, now_ms: int) -> ContractState:
         errors.NotFound: TFG-2401.
 
     """
-    raise errors.NotFound("TFG-2401", "no such contract", where=contract)
+    row, proposal = row_of(view, contract, now_ms)
+    policy, owner = proposal.agreement.policy, proposal.agreement.owner
+    open_votes = row.delete_votes if now_ms <= row.delete_until else ()
+    return ContractState(
+        contract=contract,
+        position=row.position,
+        proposal=proposal,
+        subject=proposal_digest(proposal),
+        phase=row.phase,
+        since=row.since,
+        reason=row.reason,
+        proposed_at=row.proposed_at,
+        approved_at=row.approved_at,
+        accepted_at=row.accepted_at,
+        admission_deadline=row.deadline,
+        deploy=tally(effective(policy.deploy, owner), row.votes, until=row.window),
+        delete=tally(effective(policy.delete, owner), open_votes, until=row.delete_until),
+        receipts=facts_of(view, contract),
+    )
+
+
+def facts_of(view: bcdb.View, contract: ContractId) -> tuple[ReceiptFact, ...]:
+    """The latest receipt of each node and workload, by node, the part before its workloads."""
+    rows = view.scan("contract-receipt", f"{contract}/")
+    return tuple(_load(data, ReceiptFact) for _, data in rows)
 
 
 def contracts(view: bcdb.View, now_ms: int) -> tuple[ContractState, ...]:
     """All contracts, in the order in which they were proposed."""
-    return ()
+    found = [read(view, ContractId(key), now_ms) for key, _ in view.scan("contract")]
+    return tuple(sorted(found, key=lambda state: state.position))
 
 
 def contracts_of_node(view: bcdb.View, node: NodeId, now_ms: int) -> tuple[ContractState, ...]:
     """The contracts that give this node a part, in the order in which they were proposed."""
-    return ()
+    keys = (key.partition("/")[2] for key, _ in view.scan("contract-node", f"{node}/"))
+    found = [read(view, ContractId(key), now_ms) for key in keys]
+    return tuple(sorted(found, key=lambda state: state.position))
+
+
+def recipe_row(view: bcdb.View, name: str, version: str) -> RecipeRow | None:
+    """A published recipe with its position, or None."""
+    data = view.get("recipe", f"{name}@{version}")
+    return None if data is None else _load(data, RecipeRow)
 
 
 def read_recipe(view: bcdb.View, name: str, version: str = "") -> Recipe:
@@ -96,9 +245,25 @@ def read_recipe(view: bcdb.View, name: str, version: str = "") -> Recipe:
         errors.NotFound: TFG-2403.
 
     """
-    raise errors.NotFound("TFG-2403", "no such recipe", where=f"{name}@{version}")
+    if version:
+        found = recipe_row(view, name, version)
+    else:
+        rows = [_load(data, RecipeRow) for _, data in view.scan("recipe", f"{name}@")]
+        found = max(rows, key=lambda row: row.position, default=None)
+    if found is None:
+        raise errors.NotFound(
+            "TFG-2403", f"no recipe {name}{'@' if version else ''}{version} is published",
+            where=name, hint="tfgrid recipe list",
+        )  # fmt: skip
+    return found.recipe
 
 
 def recipes(view: bcdb.View) -> tuple[Recipe, ...]:
     """All published recipes, by name, then in the order of publication."""
-    return ()
+    rows = [_load(data, RecipeRow) for _, data in view.scan("recipe")]
+    ordered = sorted(rows, key=lambda row: (row.recipe.name, row.position))
+    return tuple(row.recipe for row in ordered)
+
+
+def _load(data: bytes, kind: type[_T]) -> _T:
+    return msgspec.json.decode(data, type=kind)

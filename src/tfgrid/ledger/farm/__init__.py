@@ -1,7 +1,7 @@
-"""Who offers capacity, where, at what price: farms, their offers, their nodes.
+r"""Who offers capacity, where, at what price: farms, their offers, their nodes.
 
     farmer: farm.create -> farm.offer -> node.admit        node: node.register -> node.inventory
-                                   \\                        /
+                                   \                        /
                                     NodeInfo: what a planner, a ledger and a person see of a node
 
 A farm's id is its farmer's identity. A node registers itself; it counts when the farmer has admitted exactly
@@ -14,6 +14,7 @@ what is free is a pure function of records and order time.
 | module | what it holds |
 |---|---|
 | `model` | the bodies of the records, and what is read from them |
+| `rows` | what the view keeps of them |
 | `records` | the kinds: who may write which, and what is checked |
 | `state` | reading farms, nodes and sources; reserving and releasing |
 """
@@ -42,6 +43,7 @@ from tfgrid.ledger.farm.state import (
     inventory,
     node,
     nodes,
+    positions,
     release,
     reserve,
 )
@@ -67,6 +69,7 @@ __all__ = [
     "kinds",
     "node",
     "nodes",
+    "positions",
     "registration_digest",
     "release",
     "reserve",

@@ -6,7 +6,7 @@ or HDD. What a workload costs is rounded up once per dimension, so that two plan
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -30,6 +30,7 @@ __all__ = [
     "Reservation",
     "Role",
     "TrustClass",
+    "image_sources_max",
     "registration_digest",
 ]
 
@@ -57,7 +58,10 @@ Url = Annotated[str, Meta(pattern=r"\Ahttps?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9.
                           max_length=512)]  # fmt: skip
 Price = Annotated[int, Meta(ge=0, le=10**12)]
 
-_GIB = 1024**3
+image_sources_max: Final = 16
+"""Chunk servers that one identity may announce at a time."""
+
+_GIB: Final = 1024**3
 
 
 class Prices(Value, frozen=True):
