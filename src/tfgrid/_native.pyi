@@ -1,5 +1,7 @@
 """The native module: arithmetic on bytes, each function with a readable twin in Python."""
 
+__all__ = ["__version__", "merkle_root"]
+
 __version__: str
 
 def merkle_root(leaves: bytes) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.house import rules, tree
 
-exceptions_count = 1
+exceptions_count = 2
 """Raised by hand with each new exception, so that the list never grows quietly."""
 
 _EXCEPTIONS: dict[str, dict[str, str]] = tomllib.loads(

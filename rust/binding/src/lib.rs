@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tfgrid_merkle::{Hash, HASH_BYTES};
 
+/// The RFC 6962 root over concatenated 32-byte leaf hashes; ValueError on another length.
 #[pyfunction]
 fn merkle_root<'py>(py: Python<'py>, leaves: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     if leaves.len() % HASH_BYTES != 0 {

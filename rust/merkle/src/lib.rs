@@ -68,7 +68,11 @@ mod tests {
     fn the_fold_agrees_with_the_definition() {
         let leaves: Vec<Hash> = (0..=200).map(leaf).collect();
         for count in 0..leaves.len() {
-            assert_eq!(root(leaves[..count].iter()), twin(&leaves[..count]), "{count} leaves");
+            assert_eq!(
+                root(leaves[..count].iter()),
+                twin(&leaves[..count]),
+                "{count} leaves"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 """The base of every value that is stored or sent, and the field types they share.
 
-A value is frozen, keyword-only, knows its fields exactly (an unknown field is refused) and writes
+A value is frozen, knows its fields exactly (an unknown field is refused) and writes
 all of them (a default is written too, so that what is signed says everything).
 """
 

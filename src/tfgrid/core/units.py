@@ -73,7 +73,7 @@ _BYTE_UNITS: Final = {"": 1, "b": 1} | {
     for power, letter in enumerate("kmgt", start=1)
     for tail in ("", "b", "ib")
 }
-_COARSE: Final = 1_000_000
+_COARSE: Final = 1000
 """From units of this size on, a fraction may be rounded down; smaller ones lose nothing."""
 _SECOND_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
