@@ -166,7 +166,7 @@ class Gateway:
 
     async def _spawn(self) -> None:
         path = self._settings.directory / "haproxy.cfg"
-        argv = ("haproxy", "-db", "-q", "-f", str(path))
+        argv = ("haproxy", "-db", "-f", str(path))
         await self._launcher.spawn(Spawn(name=_NAME, argv=argv, netns=self._settings.netns))
         until = self._clock.monotonic_ms() + int(_START_SECONDS * 1000)
         while self._clock.monotonic_ms() < until and await self._running():
