@@ -1,0 +1,403 @@
+"""The schema of every answer: `--json` writes exactly these, and a test decodes what it wrote as them.
+
+Each is tagged with `schema`, a name and a version. A field may be added within a version; nothing may change its meaning.
+Times are RFC 3339 in UTC, sizes bytes, cores thousandths, money integer text with its currency, ids in full.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from tfgrid.core.units import Capacity, Money
+
+__all__ = [
+    "SCHEMAS",
+    "Answer",
+    "Approver",
+    "Check",
+    "Completion",
+    "Contract",
+    "Demo",
+    "Deployed",
+    "Doctor",
+    "Down",
+    "Farm",
+    "Finding",
+    "Image",
+    "Lint",
+    "LogLine",
+    "Node",
+    "Part",
+    "Plan",
+    "PlanRow",
+    "Plug",
+    "Proof",
+    "ReceiptRow",
+    "Recipe",
+    "Signed",
+    "Status",
+    "Topic",
+    "Up",
+    "Verified",
+    "Version",
+    "Why",
+    "WorkloadRow",
+]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of all answers; subclass with `tag` as the schema's name."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of parts of answers."""
+
+
+class Version(Answer, frozen=True, tag="tfgrid.version/1", tag_field="schema"):
+    """`--version`."""
+
+    version: str
+
+
+class Check(Row, frozen=True):
+    """One line of the doctor's."""
+
+    name: str
+    level: str
+    finding: str
+    means: str
+    cure: str
+
+
+class Doctor(Answer, frozen=True, tag="tfgrid.doctor/1", tag_field="schema"):
+    """`doctor`: what this machine has and lacks."""
+
+    blocking: int
+    notes: int
+    checks: list[Check]
+
+
+class Part(Row, frozen=True):
+    """One process of a grid and how it fares; `detail` says why where it is not ready."""
+
+    name: str
+    kind: str
+    state: str
+    pid: int
+    detail: str
+
+
+class Up(Answer, frozen=True, tag="tfgrid.up/1", tag_field="schema"):
+    """`up`: the grid that runs now, and what had to be started for it."""
+
+    directory: str
+    ledger: str
+    edge: str
+    certificate: str
+    started: list[str]
+    parts: list[Part]
+
+
+class Down(Answer, frozen=True, tag="tfgrid.down/1", tag_field="schema"):
+    """`down`: what was stopped, and with `--purge` what is left, which is nothing."""
+
+    directory: str
+    stopped: list[str]
+    purged: bool
+    left: list[str]
+
+
+class Status(Answer, frozen=True, tag="tfgrid.status/1", tag_field="schema"):
+    """`status`: every part of the grid, its ledger's head and what its 3Bot says."""
+
+    directory: str
+    ledger: str
+    edge: str
+    entries: int
+    head_at: str
+    parts: list[Part]
+    report: str
+    report_at: str
+    contracts: dict[str, int]
+
+
+class Node(Answer, frozen=True, tag="tfgrid.node/1", tag_field="schema"):
+    """`node list`, `node show`: what a node is, has and says."""
+
+    name: str
+    node: str
+    farm: str
+    country: str
+    address: str
+    roles: list[str]
+    trust: str
+    admitted: bool
+    state: str
+    reason: str
+    seen_at: str
+    total: Capacity
+    reserved: Capacity
+    free: Capacity
+    items: list[dict[str, Any]]
+
+
+class Farm(Answer, frozen=True, tag="tfgrid.farm/1", tag_field="schema"):
+    """`farm list`: a farm, its offer and how many nodes it has."""
+
+    name: str
+    farm: str
+    country: str
+    payments: list[str]
+    prices_per_day: dict[str, int]
+    nodes: int
+
+
+class PlanRow(Row, frozen=True):
+    """Where one workload goes and why there."""
+
+    workload: str
+    kind: str
+    node: str
+    farm: str
+    cpu_millis: int
+    memory_bytes: int
+    digest: str
+    price_per_day: Money
+    why: str
+
+
+class Approver(Row, frozen=True):
+    """Somebody who is asked, and what they said: approve, reject, or nothing yet."""
+
+    name: str
+    identity: str
+    role: str
+    weight: int
+    decision: str
+    at: str
+
+
+class Plan(Answer, frozen=True, tag="tfgrid.plan/1", tag_field="schema"):
+    """`plan`: what an order would become; `subject` is the hash that approvers sign."""
+
+    name: str
+    recipe: str
+    signed_by: str
+    subject: str
+    rows: list[PlanRow]
+    price_per_day: Money
+    price_cap_per_day: Money
+    needed: int
+    approvers: list[Approver]
+    file: str
+
+
+class Deployed(Answer, frozen=True, tag="tfgrid.deployed/1", tag_field="schema"):
+    """`deploy`: the contract that was registered, and how far it has come."""
+
+    contract: str
+    name: str
+    phase: str
+    position: int
+    urls: list[str]
+    approved: int
+    needed: int
+
+
+class WorkloadRow(Row, frozen=True):
+    """One workload of a contract and what its node last said of it."""
+
+    workload: str
+    kind: str
+    node: str
+    farm: str
+    state: str
+    address: str
+    reason: str
+
+
+class ReceiptRow(Row, frozen=True):
+    """The latest receipt of a node for its part or for one workload."""
+
+    node: str
+    workload: str
+    state: str
+    at: str
+    position: int
+    reasons: list[str]
+    digest: str
+    cpu_millis: int
+    memory_bytes: int
+    processes: int
+
+
+class Contract(Answer, frozen=True, tag="tfgrid.contract/1", tag_field="schema"):
+    """`contract list`, `contract show`: what was agreed, by whom, and how it stands."""
+
+    contract: str
+    name: str
+    owner: str
+    phase: str
+    since: str
+    reason: str
+    recipe: str
+    price_per_day: Money
+    valid_until: str
+    approved: int
+    needed: int
+    approvers: list[Approver]
+    workloads: list[WorkloadRow]
+    receipts: list[ReceiptRow]
+    urls: list[str]
+
+
+class Why(Answer, frozen=True, tag="tfgrid.why/1", tag_field="schema"):
+    """`contract why`: everything that stands in the way, and what to do."""
+
+    contract: str
+    name: str
+    phase: str
+    answer: str
+    reasons: list[str]
+    next: list[str]
+
+
+class Signed(Answer, frozen=True, tag="tfgrid.signed/1", tag_field="schema"):
+    """`contract sign`, `reject`, `cancel`: the approval that was registered and the count after it."""
+
+    contract: str
+    name: str
+    action: str
+    decision: str
+    identity: str
+    role: str
+    approved: int
+    needed: int
+    phase: str
+
+
+class Proof(Answer, frozen=True, tag="tfgrid.proof/1", tag_field="schema"):
+    """`contract proof`: the file that was written."""
+
+    contract: str
+    file: str
+    size_bytes: int
+    entries: int
+
+
+class Verified(Answer, frozen=True, tag="tfgrid.verified/1", tag_field="schema"):
+    """`contract verify`: what a proof file proves, checked without network or grid."""
+
+    file: str
+    ledger: str
+    entries: int
+    head: int
+    at: str
+    contract: str
+    name: str
+    owner: str
+    phase: str
+    quorum: str
+    signers: list[str]
+    parts: list[str]
+    summary: str
+
+
+class Recipe(Answer, frozen=True, tag="tfgrid.recipe/1", tag_field="schema"):
+    """`recipe list`, `show`, `publish`: a published recipe."""
+
+    name: str
+    version: str
+    digest: str
+    author: str
+    description: str
+    parameters: list[dict[str, Any]]
+    workloads: list[str]
+    deploy_quorum: str
+
+
+class Finding(Row, frozen=True):
+    """One thing that is wrong in a recipe."""
+
+    code: str
+    line: int
+    column: int
+    what: str
+    hint: str
+
+
+class Lint(Answer, frozen=True, tag="tfgrid.lint/1", tag_field="schema"):
+    """`recipe lint`: everything that is wrong with a recipe file."""
+
+    file: str
+    findings: list[Finding]
+
+
+class Image(Answer, frozen=True, tag="tfgrid.image/1", tag_field="schema"):
+    """`image build`, `list`, `show`, `verify`: a published image; `state` says what was done with it."""
+
+    name: str
+    digest: str
+    signer: str
+    signer_name: str
+    entries: int
+    content_bytes: int
+    stored_bytes: int
+    chunks: int
+    arguments: list[str]
+    state: str
+
+
+class LogLine(Answer, frozen=True, tag="tfgrid.log/1", tag_field="schema"):
+    """`logs`: one line that a workload wrote."""
+
+    contract: str
+    workload: str
+    type: str
+    text: str
+
+
+class Plug(Answer, frozen=True, tag="tfgrid.plug/1", tag_field="schema"):
+    """`demo unplug`, `demo replug`: what was pulled or put back, and whether pages still answered."""
+
+    part: str
+    action: str
+    urls: list[str]
+    asked: int
+    answered: int
+
+
+class Demo(Answer, frozen=True, tag="tfgrid.demo/1", tag_field="schema"):
+    """`demo`: the page that answers now."""
+
+    directory: str
+    contract: str
+    url: str
+    certificate: str
+    entry: str
+    wrote_through: str
+    read_through: str
+    proof: str
+
+
+class Topic(Answer, frozen=True, tag="tfgrid.topic/1", tag_field="schema"):
+    """`help`: one page."""
+
+    name: str
+    title: str
+    text: str
+
+
+class Completion(Answer, frozen=True, tag="tfgrid.completion/1", tag_field="schema"):
+    """`completion`: the script for one shell."""
+
+    shell: str
+    script: str
+
+
+SCHEMAS: Final[dict[str, type[Answer]]] = {
+    str(kind.__struct_config__.tag): kind for kind in Answer.__subclasses__()
+}
+"""Every answer by its schema's name."""

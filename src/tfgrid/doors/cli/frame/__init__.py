@@ -1,0 +1,38 @@
+"""What every command shares, so that it feels the same everywhere.
+
+| module | what it holds |
+|---|---|
+| `settings` | the common flags, their `TFGRID_*` variables, and what they came to |
+| `commands` | leaf commands and nouns: flags, examples, misspelt words |
+| `output` | the answer on standard output, hints on standard error |
+| `progress` | what is happening, a line for each change |
+| `ask` | one question, or none |
+| `failure` | four-part errors, as text or JSON |
+| `exits` | the one table of exit codes |
+| `catalogue` | the pages behind `TFG-nnnn` |
+"""
+
+from tfgrid.doors.cli.frame.ask import confirm
+from tfgrid.doors.cli.frame.commands import Leaf, Noun, Root, leaf
+from tfgrid.doors.cli.frame.exits import ExitCode
+from tfgrid.doors.cli.frame.failure import report
+from tfgrid.doors.cli.frame.output import hints, say, show, show_all, stream
+from tfgrid.doors.cli.frame.progress import Progress
+from tfgrid.doors.cli.frame.settings import Settings
+
+__all__ = [
+    "ExitCode",
+    "Leaf",
+    "Noun",
+    "Progress",
+    "Root",
+    "Settings",
+    "confirm",
+    "hints",
+    "leaf",
+    "report",
+    "say",
+    "show",
+    "show_all",
+    "stream",
+]

@@ -1,0 +1,181 @@
+"""Leaf commands, nouns and the root: common flags, three examples each, and the nearest word to a misspelt one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from tfgrid.doors.cli.frame.settings import COMMON, Settings, common_options, settings_of
+
+__all__ = ["Leaf", "Noun", "Root", "leaf"]
+
+_HELP_NAMES: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_F = TypeVar("_F", bound=Callable[..., None])
+
+
+class _Shared(click.Command):
+    """A command with the common flags, and examples on top of its help."""
+
+    examples: tuple[str, ...] = ()
+
+    def _write_examples(self, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples first, then usage, text and flags; the common flags come last."""
+        self._write_examples(formatter)
+        formatter.write_paragraph()
+        super().format_help(ctx, formatter)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Own flags, then sub-commands if any, then the common flags."""
+        own, common = [], []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                (common if parameter.name in COMMON else own).append(record)
+        if own:
+            with formatter.section("Flags"):
+                formatter.write_dl(own)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+        if common:
+            with formatter.section("Flags of every command"):
+                formatter.write_dl(common)
+
+
+class Leaf(_Shared):
+    """A command that does something.
+
+    Args:
+        answers: the schema names of what it answers with `--json`.
+        examples: three lines that run as they stand.
+
+    """
+
+    def __init__(
+        self, *args: Any, answers: Sequence[str] = (), examples: Sequence[str] = (), **kwargs: Any
+    ) -> None:
+        kwargs.setdefault("context_settings", _HELP_NAMES)
+        super().__init__(*args, **kwargs)
+        self.answers = tuple(answers)
+        self.examples = tuple(examples)
+        self.params = [*self.params, *common_options()]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command with the settings as its first argument."""
+        callback = self.callback
+        assert callback is not None
+        return ctx.invoke(callback, settings_of(ctx), **ctx.params)
+
+
+def leaf(
+    group: click.Group, name: str, *, answers: Sequence[str], examples: Sequence[str],
+) -> Callable[[_F], Leaf]:  # fmt: skip
+    """Make a function the leaf `name` of `group`; its docstring is the help, `Settings` its first argument."""
+
+    def wrap(function: _F) -> Leaf:
+        parameters = list(reversed(getattr(function, "__click_params__", [])))
+        made = Leaf(
+            name, params=parameters, callback=function, help=function.__doc__,
+            answers=answers, examples=examples,
+        )  # fmt: skip
+        group.add_command(made)
+        return made
+
+    return wrap
+
+
+class Noun(_Shared, click.Group):
+    """A noun with its verbs."""
+
+    def __init__(self, name: str, *, help: str, examples: Sequence[str] = ()) -> None:  # noqa: A002
+        super().__init__(name, help=help, context_settings=_HELP_NAMES, no_args_is_help=False)
+        self.examples = tuple(examples)
+        self.params = [*self.params, *common_options()]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which two are nearest."""
+        word = args[0]
+        if self.get_command(ctx, word) is None and not word.startswith("-"):
+            _refuse_word(ctx, word, self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+
+def _refuse_word(context: click.Context, word: str, known: Sequence[str]) -> NoReturn:
+    from tfgrid.core import errors
+
+    near = difflib.get_close_matches(word, known, n=2, cutoff=0.4)
+    path = context.command_path
+    tries = " or ".join(f"{path} {other}" for other in near) or f"{path} --help"
+    raise errors.BadInput(
+        "TFG-5002", f"{path} has no command {word!r}", where=word, hint=tries, nearest=near
+    )
+
+
+class Root(Noun):
+    """The whole program; nouns are imported when they are needed.
+
+    Args:
+        table: each command with its one line of help, in the order of the help page.
+        load: imports one of them.
+
+    """
+
+    def __init__(
+        self, *, table: dict[str, str], load: Callable[[str], click.Command], help: str,  # noqa: A002
+        examples: Sequence[str],
+    ) -> None:  # fmt: skip
+        super().__init__("tfgrid", help=help, examples=examples)
+        self.table = table
+        self._load = load
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All nouns, in the order of the help page."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one noun, or None."""
+        return self._load(cmd_name) if cmd_name in self.table else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands from the table, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.table.items()))
+
+    def main(
+        self, args: Sequence[str] | None = None, prog_name: str | None = None,
+        *rest: Any, **extra: Any,
+    ) -> NoReturn:  # fmt: skip
+        """Run, report what went wrong in four parts, and exit with the code of the table."""
+        from tfgrid.doors.cli.frame import failure
+
+        arguments = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
+        settings = Settings(json=_asks_json(arguments))
+        try:
+            code = super().main(arguments, prog_name or "tfgrid", *rest, obj=settings, **extra)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        except BaseException as fault:
+            if isinstance(fault, SystemExit):
+                raise
+            code = failure.report(fault, settings)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _asks_json(arguments: Sequence[str]) -> bool:
+    """Whether errors must be JSON even if the arguments cannot be parsed."""
+    asked = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
+    return asked or os.environ.get("TFGRID_JSON", "") not in {"", "0"}

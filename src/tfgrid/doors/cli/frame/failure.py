@@ -1,0 +1,85 @@
+"""What failed, why, what to do, where to read on: always the four, as text or as one JSON object.
+
+Operating faults are `core.errors`; the parser's become `TFG-5001`; anything else is a fault of this program and
+says so, with its trace under `--verbose`.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from tfgrid.core import errors
+from tfgrid.doors.cli.frame.exits import ExitCode
+from tfgrid.doors.cli.frame.settings import Settings
+
+__all__ = ["as_object", "report"]
+
+
+def report(fault: BaseException, settings: Settings) -> int:
+    """Write the fault to standard error and give the exit code."""
+    known = _known(fault)
+    code = ExitCode.INTERRUPTED if known.code == "TFG-5010" else ExitCode(known.exit_code)
+    if settings.json:
+        import json
+
+        sys.stderr.write(json.dumps(as_object(known, code), default=str) + "\n")
+    else:
+        _write_text(known)
+    if settings.verbose or known.code == "TFG-5005":
+        sys.stderr.write("".join(traceback.format_exception(fault)))
+    return int(code)
+
+
+def as_object(fault: errors.GridError, code: int) -> dict[str, Any]:
+    """The error as `--json` gives it."""
+    return {
+        "schema": "tfgrid.error/1",
+        "type": "error",
+        "code": fault.code,
+        "exit": int(code),
+        "message": fault.what,
+        "where": fault.where,
+        "hint": fault.hint,
+        "docs": f"tfgrid help {fault.code}",
+        "retryable": fault.retry,
+        "details": fault.details,
+    }
+
+
+def _write_text(fault: errors.GridError) -> None:
+    where = f"  [{fault.where}]" if fault.where and fault.where not in fault.what else ""
+    lines = [f"error: {fault.what}{where}"]
+    for reason in fault.details.get("reasons", ()) if _is_list(fault) else ():
+        lines.append(f"   {reason}")
+    if fault.hint:
+        lines.append(f"  try: {fault.hint}")
+    lines.append(f"  more: tfgrid help {fault.code}")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _is_list(fault: errors.GridError) -> bool:
+    return isinstance(fault.details.get("reasons"), list | tuple)
+
+
+def _known(fault: BaseException) -> errors.GridError:
+    if isinstance(fault, errors.GridError):
+        return fault
+    if isinstance(fault, click.UsageError):
+        path = fault.ctx.command_path if fault.ctx else "tfgrid"
+        return errors.BadInput(
+            "TFG-5001", fault.format_message().rstrip("."), hint=f"{path} --help"
+        )
+    if isinstance(fault, click.ClickException):
+        return errors.Failed("TFG-5001", fault.format_message().rstrip("."))
+    if isinstance(fault, click.Abort | KeyboardInterrupt):
+        return errors.Failed(
+            "TFG-5010", "interrupted; what was begun is kept", hint="repeat the command to resume"
+        )
+    return errors.Failed(
+        "TFG-5005", f"this program has a fault: {type(fault).__name__}: {fault}",
+        hint="report it with the lines below",
+    )  # fmt: skip

@@ -1,0 +1,61 @@
+"""The answer goes to standard output, all else to standard error.
+
+An answer is a frozen value whose tag is its schema (`answers`). With `--json` it is written as one line, a list as one
+array, a stream as one object a line; otherwise the command's own renderer turns it into text.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from tfgrid.doors.cli.frame.settings import Settings
+
+__all__ = ["hints", "say", "show", "show_all", "stream"]
+
+_A = TypeVar("_A")
+
+
+def _encode(value: object) -> str:
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
+
+
+def show(settings: Settings, answer: _A, text: Callable[[_A], str]) -> None:
+    """Answer with one object."""
+    _write(_encode(answer) if settings.json else text(answer))
+
+
+def show_all(
+    settings: Settings, answers: Sequence[_A], text: Callable[[Sequence[_A]], str]
+) -> None:
+    """Answer with a list."""
+    _write(_encode(list(answers)) if settings.json else text(answers))
+
+
+def stream(settings: Settings, answers: Iterable[_A], text: Callable[[_A], str]) -> None:
+    """Answer with one object a line, as they come."""
+    for answer in answers:
+        show(settings, answer, text)
+        sys.stdout.flush()
+
+
+def _write(text: str) -> None:
+    if text:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def say(settings: Settings, text: str) -> None:
+    """Tell the person something beside the answer."""
+    if not settings.quiet and not settings.json:
+        sys.stderr.write(text + "\n")
+
+
+def hints(settings: Settings, *lines: str) -> None:
+    """At most three things that could be done next, each a runnable command or a URL."""
+    assert len(lines) <= 3
+    if settings.hints:
+        for line in lines:
+            sys.stderr.write(f"  {line}\n")

@@ -1,0 +1,157 @@
+"""The flags that every command takes, with one meaning each.
+
+A flag may stand before the noun or after the verb. Precedence: flag, then `TFGRID_*`, then the context of
+`$XDG_CONFIG_HOME/tfgrid/config.toml`, then the default; `session` does the last two.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import click
+from click.core import ParameterSource
+
+__all__ = ["COMMON", "ENVIRONMENT", "Settings", "common_options", "settings_of"]
+
+timeout_seconds_default: Final = 120
+
+
+@dataclass
+class Settings:
+    """What the common flags came to."""
+
+    json: bool = False
+    plain: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    yes: bool = False
+    dry_run: bool = False
+    timeout: int = timeout_seconds_default
+    grid: str = ""
+    context: str = ""
+    identity: str = ""
+    given: set[str] = field(default_factory=set)
+
+    @property
+    def colour(self) -> bool:
+        """Whether the answer may be coloured and boxed."""
+        return not self.json and not self.plain and sys.stdout.isatty() and _wants_colour()
+
+    @property
+    def animation(self) -> bool:
+        """Whether progress may be drawn over itself."""
+        still = os.environ.get("ACCESSIBLE", "") not in {"", "0"}
+        machine = self.json or self.plain or self.quiet
+        return not machine and not still and sys.stderr.isatty() and _wants_colour()
+
+    @property
+    def hints(self) -> bool:
+        """Whether to say what could be done next."""
+        return not self.quiet and not self.json and os.environ.get("TFGRID_HINTS", "1") != "0"
+
+
+def _wants_colour() -> bool:
+    off = (
+        os.environ.get("NO_COLOR", "") != ""
+        or os.environ.get("CLICOLOR") == "0"
+        or os.environ.get("TERM") == "dumb"
+    )
+    return not off
+
+
+def settings_of(context: click.Context) -> Settings:
+    """The settings of this run, made on first use."""
+    settings: Settings = context.ensure_object(Settings)
+    return settings
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    settings = settings_of(context)
+    name = parameter.name or ""
+    source = context.get_parameter_source(name)
+    if source is ParameterSource.COMMANDLINE:
+        settings.given.add(name)
+    elif source is ParameterSource.DEFAULT or name in settings.given:
+        return
+    setattr(settings, name, value)
+
+
+_FLAGS: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
+    (("--json",), "TFGRID_JSON", "Answer, progress and errors as JSON."),
+    (("--plain",), "TFGRID_PLAIN", "No colour, boxes or animation."),
+    (("--quiet", "-q"), "TFGRID_QUIET", "The answer only."),
+    (("--verbose", "-v"), "TFGRID_VERBOSE", "Say more, and show where a fault came from."),
+    (("--yes", "-y"), "TFGRID_YES", "Answer yes to the question."),
+    (("--dry-run", "-n"), "", "Show what would be done; change nothing."),
+)
+_VALUES: Final[tuple[tuple[tuple[str, ...], str, str, str], ...]] = (
+    (("--grid", "grid"), "DIR", "TFGRID_GRID", "The directory of a grid on this machine."),
+    (("--context", "context"), "NAME", "TFGRID_CONTEXT", "A grid by its name in config.toml."),
+    (("--as", "identity"), "IDENTITY", "TFGRID_AS", "Act as this identity (default: alice)."),
+)
+
+ENVIRONMENT: Final[dict[str, str]] = {
+    **{variable: text for _, variable, text in _FLAGS if variable},
+    **{variable: text for _, _, variable, text in _VALUES},
+    "TFGRID_TIMEOUT": "How long to wait for the grid, such as 90s.",
+    "TFGRID_HINTS": "0 leaves out what could be done next.",
+    "NO_COLOR": "Any value: no colour. CLICOLOR=0 and TERM=dumb do the same.",
+    "ACCESSIBLE": "1: no animation, a line of text for each change.",
+    "XDG_STATE_HOME": "Where grids are kept: $XDG_STATE_HOME/tfgrid/grid.",
+    "XDG_CONFIG_HOME": "Where contexts are kept: $XDG_CONFIG_HOME/tfgrid/config.toml.",
+}
+
+
+class _Span(click.ParamType):
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Seconds from `90s`, `15m` or a bare number of seconds."""
+        from tfgrid.core import errors, units
+
+        if isinstance(value, int):
+            return value
+        text = str(value)
+        try:
+            return int(text) if text.isdecimal() else units.parse_seconds(text)
+        except errors.BadInput as fault:
+            self.fail(fault.what, param, ctx)
+
+
+def common_options() -> list[click.Parameter]:
+    """Fresh options for one command; each keeps what it was given in the run's settings."""
+    flags: list[click.Parameter] = [
+        click.Option(
+            names, is_flag=True, envvar=variable or None, help=text,
+            expose_value=False, callback=_keep, is_eager=True,
+        )
+        for names, variable, text in _FLAGS
+    ]  # fmt: skip
+    flags.append(
+        click.Option(
+            ("--timeout",),
+            type=_Span(),
+            default=timeout_seconds_default,
+            metavar="SPAN",
+            envvar="TFGRID_TIMEOUT",
+            help="How long to wait, such as 90s (default: 2m).",
+            expose_value=False,
+            callback=_keep,
+            is_eager=True,
+        )  # fmt: skip
+    )
+    flags.extend(
+        click.Option(
+            names, metavar=metavar, envvar=variable, help=text,
+            expose_value=False, callback=_keep, is_eager=True,
+        )
+        for names, metavar, variable, text in _VALUES
+    )  # fmt: skip
+    return flags
+
+
+COMMON: Final = frozenset(Settings.__dataclass_fields__) - {"given"}
+"""The parameter names that `common_options` makes."""

@@ -1,0 +1,331 @@
+"""`contract list|show|why|sign|reject|cancel|proof|verify`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+
+from tfgrid.doors.cli import answers, portrait
+from tfgrid.doors.cli.frame import (
+    Noun,
+    Progress,
+    Settings,
+    confirm,
+    hints,
+    leaf,
+    say,
+    show,
+    show_all,
+)
+from tfgrid.doors.cli.session import Session
+from tfgrid.ledger import contract
+
+__all__ = ["COMMANDS", "sign", "write_proof"]
+
+noun: Final = Noun(
+    "contract", help="Contracts: list, show, why, sign, reject, cancel, proof, verify.",
+    examples=(
+        "tfgrid contract list", "tfgrid contract why guestbook",
+        "tfgrid contract sign guestbook --as budget",
+    ),
+)  # fmt: skip
+
+
+@leaf(
+    noun, "list", answers=("tfgrid.contract/1",),
+    examples=(
+        "tfgrid contract list", "tfgrid contract list --phase running",
+        "tfgrid contract list --json",
+    ),
+)  # fmt: skip
+@click.option("--phase", default="", help="Only contracts in this phase.")
+def list_contracts(settings: Settings, phase: str) -> None:
+    """List contracts, oldest first."""
+    found = asyncio.run(_list(settings, phase))
+    show_all(settings, found, lambda all_: portrait.contracts_text(settings, all_))
+
+
+async def _list(settings: Settings, phase: str) -> list[answers.Contract]:
+    with Session(settings) as session:
+        await session.look()
+        return [
+            portrait.contract_answer(session, state)
+            for state in session.contracts()
+            if phase in {"", state.phase}
+        ]
+
+
+@leaf(
+    noun, "show", answers=("tfgrid.contract/1",),
+    examples=(
+        "tfgrid contract show guestbook", "tfgrid contract show 3fa9c1",
+        "tfgrid contract show guestbook --json",
+    ),
+)  # fmt: skip
+@click.argument("name")
+def show_contract(settings: Settings, name: str) -> None:
+    """Show what was agreed, who signed, where it runs and what its nodes said."""
+    answer = asyncio.run(_show(settings, name))
+    show(settings, answer, lambda a: portrait.contract_text(settings, a))
+
+
+async def _show(settings: Settings, word: str) -> answers.Contract:
+    with Session(settings) as session:
+        await session.look()
+        return portrait.contract_answer(session, session.contract(word))
+
+
+@leaf(
+    noun, "why", answers=("tfgrid.why/1",),
+    examples=(
+        "tfgrid contract why guestbook", "tfgrid contract why 3fa9c1",
+        "tfgrid contract why guestbook --json",
+    ),
+)  # fmt: skip
+@click.argument("name")
+def why(settings: Settings, name: str) -> None:
+    """Say why a contract is as it is: every reason, and what to do."""
+    answer = asyncio.run(_why(settings, name))
+    show(settings, answer, _why_text)
+
+
+def _why_text(answer: answers.Why) -> str:
+    reasons = [f"  {reason}" for reason in answer.reasons]
+    following = [f"  try: {line}" for line in answer.next]
+    return "\n".join([f"{answer.name} is {answer.phase}: {answer.answer}", *reasons, *following])
+
+
+async def _why(settings: Settings, word: str) -> answers.Why:
+    from tfgrid.doors.cli.nouns import node as nodes
+
+    with Session(settings) as session:
+        await session.look()
+        state = session.contract(word)
+        said = await nodes.statuses(session)
+        names = session.node_names()
+        reasons = [
+            f"{names.get(node, node[:10])}: {item.get('name', '')} {item.get('condition', '')}"
+            f": {item.get('reason', '')}".rstrip(": ")
+            for node, (_, status) in said.items()
+            for item in status.get("items", [])
+            if item.get("contract") == state.contract and item.get("condition") != "running"
+        ]
+        return explain(state, names, reasons)
+
+
+_ANSWERS: Final[dict[str, str]] = {
+    "proposed": "it waits for approvals",
+    "approved": "its nodes are asked whether they accept",
+    "accepted": "its nodes are starting it",
+    "running": "every workload runs",
+    "degraded": "a workload failed or ended",
+    "cancelling": "its nodes are removing it",
+    "expired": "its time is over, and its nodes are removing it",
+    "ended": "its nodes have removed all they had made for it",
+    "rejected": "too many said no for the quorum to be reached",
+    "lapsed": "its quorum was not reached in time",
+    "refused": "a node refused it, or did not accept in time",
+}
+
+
+def explain(
+    state: contract.ContractState, names: dict[str, str], reasons: Sequence[str]
+) -> answers.Why:
+    """Why a contract is as it is, from its state and what its nodes say of their items."""
+    agreement = state.proposal.agreement
+    rule = {a.identity: a.role for a in agreement.policy.deploy.approvers}
+    told = [
+        f"{names.get(fact.node, fact.node[:10])}: {fact.receipt.workload or 'its part'}"
+        f" {fact.receipt.state}: {'; '.join(fact.receipt.reasons)}"
+        for fact in state.receipts
+        if fact.receipt.reasons
+    ]
+    silent = [
+        f"{names.get(node, node[:10])}: has not answered yet"
+        for node in state.nodes
+        if state.phase == "approved" and state.receipt(node) is None
+    ]
+    waiting = [f"{rule.get(who, 'somebody')} has not signed" for who in state.deploy.waiting]
+    pending = waiting if state.phase == "proposed" else []
+    following = [f"tfgrid contract show {agreement.name}"]
+    if state.phase == "proposed":
+        roles = [rule[who] for who in state.deploy.waiting if who in rule]
+        following = [f"tfgrid contract sign {agreement.name} --as {role}" for role in roles]
+    elif state.phase in contract.PHASES_FINAL:
+        following = [f"tfgrid deploy {agreement.recipe.name}"]
+    return answers.Why(
+        contract=state.contract, name=agreement.name, phase=state.phase,
+        answer=state.reason or _ANSWERS[state.phase],
+        reasons=[*pending, *told, *silent, *reasons], next=following,
+    )  # fmt: skip
+
+
+_SIGN_EXAMPLES: Final = (
+    "tfgrid contract sign guestbook --as budget", "tfgrid contract sign guestbook --as legal --yes",
+    "tfgrid contract sign 3fa9c1 --as security --reason 'checked the images'",
+)  # fmt: skip
+
+
+@leaf(noun, "sign", answers=("tfgrid.signed/1",), examples=_SIGN_EXAMPLES)
+@click.argument("name")
+@click.option("--reason", default="", help="Kept with the signature.")
+def sign_contract(settings: Settings, name: str, reason: str) -> None:
+    """Approve a contract as --as; what is signed is exactly the plan's hash."""
+    _sign(settings, name, "deploy", "approve", reason)
+
+
+@leaf(
+    noun, "reject", answers=("tfgrid.signed/1",),
+    examples=(
+        "tfgrid contract reject guestbook --as legal",
+        "tfgrid contract reject guestbook --as legal --reason 'wrong country'",
+        "tfgrid contract reject guestbook --as legal --dry-run",
+    ),
+)  # fmt: skip
+@click.argument("name")
+@click.option("--reason", default="", help="Kept with the signature.")
+def reject_contract(settings: Settings, name: str, reason: str) -> None:
+    """Say no to a contract as --as."""
+    _sign(settings, name, "deploy", "reject", reason)
+
+
+@leaf(
+    noun, "cancel", answers=("tfgrid.signed/1",),
+    examples=(
+        "tfgrid contract cancel guestbook --as budget --yes", "tfgrid contract cancel 3fa9c1",
+        "tfgrid contract cancel guestbook --dry-run",
+    ),
+)  # fmt: skip
+@click.argument("name")
+@click.option("--reason", default="", help="Kept with the signature.")
+@click.option("--wait/--no-wait", default=True, help="Wait until all is removed (default: wait).")
+def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> None:
+    """Sign the deletion of a contract as --as; with its quorum every node removes all it made for it."""
+    if not settings.dry_run:
+        confirm(settings, f"Remove {name} and what its containers hold?")
+    answer = _sign(settings, name, "delete", "approve", reason)
+    if wait and answer.phase == "cancelling":
+        asyncio.run(_wait_ended(settings, answer.contract))
+        say(settings, f"{answer.name} has ended: every node has removed what it made for it")
+
+
+def _sign(
+    settings: Settings, name: str, action: Literal["deploy", "delete"],
+    decision: Literal["approve", "reject"], reason: str,
+) -> answers.Signed:  # fmt: skip
+    answer = asyncio.run(sign(settings, name, action=action, decision=decision, reason=reason))
+    show(settings, answer, _signed_text)
+    if action == "deploy":
+        hints(settings, f"tfgrid contract show {answer.name}", f"tfgrid contract why {answer.name}")
+    return answer
+
+
+def _signed_text(answer: answers.Signed) -> str:
+    verb = {"deploy": "deploying", "delete": "deleting"}[answer.action]
+    done = "approves" if answer.decision == "approve" else "rejects"
+    return (
+        f"{answer.identity} ({answer.role}) {done} {verb} {answer.name}: "
+        f"{answer.approved}/{answer.needed}, {answer.phase}"
+    )
+
+
+async def sign(
+    settings: Settings, name: str, *, action: Literal["deploy", "delete"],
+    decision: Literal["approve", "reject"] = "approve", reason: str = "",
+) -> answers.Signed:  # fmt: skip
+    """Sign for an action of a contract as `--as`; with `--dry-run` only say what would be signed."""
+    from tfgrid.agents import threebot
+
+    with Session(settings) as session:
+        await session.look()
+        state = session.contract(name)
+        ring = session.keyring()
+        if not settings.dry_run:
+            ordering = threebot.Ordering(session.follower, await session.author(), session.clock)
+            state = await ordering.approve(
+                state.contract, action=action, decision=decision, reason=reason
+            )
+        agreement = state.proposal.agreement
+        rule = agreement.policy.deploy if action == "deploy" else agreement.policy.delete
+        tally = state.deploy if action == "deploy" else state.delete
+        roles = [a.role for a in rule.approvers if a.identity == ring.identity]
+        return answers.Signed(
+            contract=state.contract, name=agreement.name, action=action, decision=decision,
+            identity=ring.name, role=roles[0] if roles else "owner", phase=state.phase,
+            approved=tally.approved, needed=tally.needed,
+        )  # fmt: skip
+
+
+async def _wait_ended(settings: Settings, which: str) -> None:
+    from tfgrid.agents import threebot
+
+    with Session(settings) as session:
+        await session.look()
+        state = session.contract(which)
+        ordering = threebot.Ordering(session.follower, None, session.clock)
+        with Progress(settings, "waiting for the nodes") as progress:
+            async for step in ordering.wait(
+                state.contract, until={"ended"}, timeout_seconds=settings.timeout
+            ):
+                progress.change(step.workload or step.node or "contract", step.state)
+
+
+@leaf(
+    noun, "proof", answers=("tfgrid.proof/1",),
+    examples=(
+        "tfgrid contract proof guestbook -o guestbook.proof",
+        "tfgrid contract proof 3fa9c1 -o contract.proof",
+        "tfgrid contract proof guestbook -o guestbook.proof --json",
+    ),
+)  # fmt: skip
+@click.argument("name")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write."
+)
+def proof(settings: Settings, name: str, output: Path) -> None:
+    """Write everything that proves a contract into one file, for anybody to check offline."""
+    answer = asyncio.run(write_proof(settings, name, output))
+    show(settings, answer, lambda a: f"{a.file}: {a.entries} records, {a.size_bytes} bytes")
+    hints(settings, f"tfgrid contract verify {answer.file}")
+
+
+async def write_proof(settings: Settings, name: str, output: Path) -> answers.Proof:
+    """Write the proof of a contract."""
+    with Session(settings) as session:
+        view = await session.look()
+        state = session.contract(name)
+        positions = contract.positions(view, state.contract)
+        data = await session.client.bundle(positions)
+        if not settings.dry_run:
+            output.write_bytes(data)
+        return answers.Proof(
+            contract=state.contract, file=str(output), size_bytes=len(data),
+            entries=len(positions),
+        )  # fmt: skip
+
+
+@leaf(
+    noun, "verify", answers=("tfgrid.verified/1",),
+    examples=(
+        "tfgrid contract verify guestbook.proof",
+        "tfgrid contract verify guestbook.proof --ledger 3fa9c1...",
+        "tfgrid contract verify guestbook.proof --json",
+    ),
+)  # fmt: skip
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--ledger", default="", help="The ledger's id, if you know which it must be.")
+@click.option("--offline", is_flag=True, hidden=True, help="It always is.")
+def verify(settings: Settings, file: Path, ledger: str, offline: bool) -> None:
+    """Check a proof file: every signature, every inclusion, the quorum. Needs neither network nor grid."""
+    from tfgrid.doors.cli import offline as checking
+
+    del offline
+    answer = checking.verify(file, ledger)
+    show(settings, answer, checking.text)
+
+
+COMMANDS: Final[dict[str, Noun]] = {"contract": noun}

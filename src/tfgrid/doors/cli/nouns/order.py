@@ -1,0 +1,276 @@
+"""`plan` and `deploy`: what an order would become, and making it so.
+
+`plan` has no writer within reach. `deploy` prints the same plan first and asks once; given a plan file it applies exactly that,
+or refuses because the world has moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from tfgrid.agents import threebot
+from tfgrid.capacity import flist
+from tfgrid.core import canonical, errors
+from tfgrid.core.rng import SystemRng
+from tfgrid.doors.cli import answers, portrait
+from tfgrid.doors.cli.frame import (
+    ExitCode,
+    Leaf,
+    Progress,
+    Settings,
+    confirm,
+    hints,
+    leaf,
+    show,
+)
+from tfgrid.doors.cli.nouns import recipe as recipes
+from tfgrid.doors.cli.session import Session
+from tfgrid.ledger import contract
+
+__all__ = ["COMMANDS", "Request", "images_by_name", "make_plan", "register"]
+
+_group = click.Group()
+_SALT_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was typed: recipe, file or plan, a name, settings and who is to approve in which role."""
+
+    what: str
+    name: str = ""
+    settings: Mapping[str, str]
+    approvers: Mapping[str, Sequence[str]]
+
+
+def _pairs(texts: Sequence[str], flag: str) -> list[tuple[str, str]]:
+    pairs = [text.partition("=") for text in texts]
+    for key, sign, _ in pairs:
+        if not key or not sign:
+            raise errors.BadInput(
+                "TFG-5016", f"{flag} {key} has no value", where=flag, hint=f"{flag} name=value"
+            )
+    return [(key, value) for key, _, value in pairs]
+
+
+def request_from(
+    what: str, name: str, settings: Sequence[str], approvers: Sequence[str]
+) -> Request:
+    """A request from flags.
+
+    Raises:
+        errors.BadInput: TFG-5016, a flag is not `name=value`.
+
+    """
+    roles: dict[str, list[str]] = {}
+    for role, who in _pairs(approvers, "--approver"):
+        roles.setdefault(role, []).append(who)
+    return Request(what=what, name=name, settings=dict(_pairs(settings, "--set")), approvers=roles)
+
+
+_ARGUMENTS: Final = (
+    click.argument("what", metavar="RECIPE|FILE"),
+    click.option("--name", default="", help="The contract's name (default: the recipe's)."),
+    click.option("--set", "settings_", multiple=True, metavar="K=V", help="A recipe's parameter."),
+    click.option(
+        "--approver",
+        "approvers",
+        multiple=True,
+        metavar="ROLE=IDENTITY",
+        help="Who approves in a role (default: the identity of the role's name).",
+    ),  # fmt: skip
+)
+
+
+@leaf(
+    _group, "plan", answers=("tfgrid.plan/1",),
+    examples=(
+        "tfgrid plan guestbook", "tfgrid plan guestbook --set memory=64MiB -o guestbook.plan",
+        "tfgrid plan examples/guestbook --json",
+    ),
+)  # fmt: skip
+@_ARGUMENTS[0]
+@_ARGUMENTS[1]
+@_ARGUMENTS[2]
+@_ARGUMENTS[3]
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the plan in a file.")
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="20 if deploying it would change something."
+)
+def plan(
+    settings: Settings, what: str, name: str, settings_: Sequence[str],
+    approvers: Sequence[str], output: Path | None, detailed_exitcode: bool,
+) -> None:  # fmt: skip
+    """Plan an order: where each workload would go, why there, at what price. Changes nothing."""
+    request = request_from(what, name, settings_, approvers)
+    answer = asyncio.run(_plan(settings, request, output))
+    show(settings, answer, lambda a: portrait.plan_text(settings, a))
+    target = str(output) if output else what
+    hints(settings, f"tfgrid deploy {target}")
+    if detailed_exitcode:
+        click.get_current_context().exit(int(ExitCode.CHANGES))
+
+
+async def _plan(settings: Settings, request: Request, output: Path | None) -> answers.Plan:
+    with Session(settings) as session:
+        await session.look()
+        made = make_plan(session, request)
+        if output is not None:
+            output.write_bytes(canonical.encode(made))
+        return portrait.plan_answer(session, made, str(output or ""))
+
+
+def make_plan(session: Session, request: Request) -> contract.Plan:
+    """The plan that a request means: read from a file of one, or made from a recipe now.
+
+    Raises:
+        errors.NotFound: TFG-5006, TFG-2403.
+        errors.NoFit: TFG-2350.
+
+    """
+    path = Path(request.what)
+    if path.is_file() and path.read_bytes()[:1] == b"{":
+        return canonical.parse(path.read_bytes(), contract.Plan)
+    recipe = _recipe(session, request.what)
+    me = session.keyring().identity
+    ordering = threebot.Ordering(session.follower, None, session.clock)
+    order = contract.Order(
+        ledger=session.grid.ledger, owner=me, name=request.name or recipe.name,
+        salt=canonical.text_from(SystemRng().token(_SALT_BYTES)),
+        parameters=dict(request.settings), approvers=_roles(session, recipe, request.approvers),
+    )  # fmt: skip
+    return ordering.plan(order, recipe, images_by_name(session))
+
+
+def _recipe(session: Session, what: str) -> contract.Recipe:
+    path = Path(what)
+    if "/" in what or path.suffix in {".yaml", ".yml"} or path.is_file():
+        text = recipes.read_text(recipes.recipe_file(what))
+        author = session.grid.identities["expert"]
+        return contract.parse_recipe_yaml(text, author=author)
+    name, _, version = what.partition("@")
+    return contract.recipe(session.follower.view, name, version)
+
+
+def _roles(
+    session: Session, recipe: contract.Recipe, given: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Who fills each role of the recipe's rules: who was named, else the identity of the role's name."""
+    known = session.grid.identities
+    found = {}
+    for role in sorted({r.role for rule in (recipe.deploy, recipe.delete) for r in rule.roles}):
+        names = given.get(role) or ([role] if role in known else [])
+        found[role] = tuple(known.get(name, name) for name in names)
+    return {role: who for role, who in found.items() if who}
+
+
+def images_by_name(session: Session) -> dict[str, contract.Image]:
+    """The images that this grid publishes, by name; of several with one name the newest, and all by `name@digest`."""
+    store = flist.ChunkStore(session.paths.images)
+    found: dict[str, contract.Image] = {}
+    for summary in sorted(flist.images(store), key=lambda s: _published(session, s.digest)):
+        image = contract.Image(name=summary.name, digest=summary.digest, signer=summary.signer)
+        found[summary.name] = found[f"{summary.name}@{summary.digest}"] = image
+    return found
+
+
+def _published(session: Session, digest: str) -> float:
+    for path in session.paths.images.glob(f"manifests/**/{digest}*"):
+        return path.stat().st_mtime
+    return 0.0
+
+
+@leaf(
+    _group, "deploy", answers=("tfgrid.deployed/1",),
+    examples=(
+        "tfgrid deploy guestbook --yes", "tfgrid deploy guestbook.plan",
+        "tfgrid deploy guestbook --set memory=64MiB --name second",
+    ),
+)  # fmt: skip
+@_ARGUMENTS[0]
+@_ARGUMENTS[1]
+@_ARGUMENTS[2]
+@_ARGUMENTS[3]
+@click.option("--wait/--no-wait", default=True, help="Wait until it runs (default: wait).")
+def deploy(
+    settings: Settings, what: str, name: str, settings_: Sequence[str],
+    approvers: Sequence[str], wait: bool,
+) -> None:  # fmt: skip
+    """Order a recipe, a recipe file or a plan file: show the plan, ask, register, wait."""
+    request = request_from(what, name, settings_, approvers)
+    answer = asyncio.run(_deploy(settings, request, wait=wait))
+    if answer is None:
+        return
+    show(settings, answer, _deployed_text)
+    if answer.phase == "proposed":
+        who = "SOMEBODY"
+        hints(
+            settings, f"tfgrid contract sign {answer.name} --as {who}",
+            f"tfgrid contract show {answer.name}",
+        )  # fmt: skip
+        click.get_current_context().exit(int(ExitCode.WAITING))
+    hints(settings, f"tfgrid contract show {answer.name}", *answer.urls[:1])
+
+
+def _deployed_text(answer: answers.Deployed) -> str:
+    head = f"{answer.name} is {answer.phase}: record {answer.position}, contract {answer.contract[:10]}"
+    if answer.phase == "proposed":
+        return f"{head}, approvals {answer.approved}/{answer.needed}"
+    return "\n".join([head, *answer.urls])
+
+
+async def _deploy(settings: Settings, request: Request, *, wait: bool) -> answers.Deployed | None:
+    with Session(settings) as session:
+        await session.look()
+        made = make_plan(session, request)
+        if settings.dry_run:
+            show(settings, await _pending(session, made), lambda _: portrait.plan_text(
+                settings, portrait.plan_answer(session, made)))  # fmt: skip
+            return None
+        if not settings.json and not settings.quiet:
+            click.echo(portrait.plan_text(settings, portrait.plan_answer(session, made)), err=True)
+        confirm(settings, "Register it?")
+        state = await register(session, made, settings.timeout if wait else 0)
+        return _deployed(session, state)
+
+
+async def _pending(session: Session, made: contract.Plan) -> answers.Deployed:
+    agreement = made.proposal.agreement
+    return answers.Deployed(
+        contract=contract.contract_id(agreement), name=agreement.name, phase="planned", position=0,
+        urls=portrait.urls(session, made.proposal), approved=0,
+        needed=agreement.policy.deploy.weight,
+    )  # fmt: skip
+
+
+def _deployed(session: Session, state: contract.ContractState) -> answers.Deployed:
+    return answers.Deployed(
+        contract=state.contract, name=state.proposal.agreement.name, phase=state.phase,
+        position=state.position, urls=portrait.urls(session, state.proposal),
+        approved=state.deploy.approved, needed=state.deploy.needed,
+    )  # fmt: skip
+
+
+async def register(
+    session: Session, made: contract.Plan, timeout_seconds: int
+) -> contract.ContractState:
+    """Register a plan and, if it needs nobody else's signature, wait until it runs."""
+    ordering = threebot.Ordering(session.follower, await session.author(), session.clock)
+    state = await ordering.propose(made)
+    if state.phase == "proposed" or not timeout_seconds:
+        return state
+    with Progress(session.settings, "waiting for the nodes") as progress:
+        async for step in ordering.wait(
+            state.contract, until={"running"}, timeout_seconds=timeout_seconds
+        ):
+            progress.change(step.workload or step.node or "contract", step.state)
+    return await ordering.state(state.contract)
+
+
+COMMANDS: Final[dict[str, Leaf]] = {"plan": plan, "deploy": deploy}

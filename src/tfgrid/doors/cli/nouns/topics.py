@@ -1,0 +1,89 @@
+"""`help` and `completion`: pages that are read offline."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from tfgrid.core import errors
+from tfgrid.doors.cli import answers
+from tfgrid.doors.cli.frame import Leaf, Settings, catalogue, exits, leaf, settings, show
+
+__all__ = ["COMMANDS"]
+
+_group = click.Group()
+
+
+@leaf(
+    _group, "help", answers=("tfgrid.topic/1",),
+    examples=("tfgrid help TFG-1203", "tfgrid help exit-codes", "tfgrid help environment"),
+)  # fmt: skip
+@click.argument("topic", required=False, default="")
+def help_page(settings: Settings, topic: str) -> None:
+    """Explain an error code, exit-codes, environment or accessibility; without a topic, all of them."""
+    show(settings, _page(topic), lambda page: f"{page.title}\n\n{page.text}")
+
+
+def _page(topic: str) -> answers.Topic:
+    word = topic.lower()
+    match word:
+        case "":
+            return _index()
+        case "exit-codes":
+            rows = [f"{int(code):>4}  {text}" for code, text in exits.MEANINGS.items()]
+            return _topic(word, "Exit codes", "\n".join(rows))
+        case "environment":
+            rows = [f"{name:<16} {text}" for name, text in settings.ENVIRONMENT.items()]
+            return _topic(word, "Environment variables", "\n".join(rows))
+        case "accessibility":
+            return _topic(word, "Accessibility", _ACCESSIBILITY)
+    found = catalogue.page(topic)
+    if found is None:
+        raise errors.NotFound(
+            "TFG-5007", f"no help page {topic!r}", where=topic, hint="tfgrid help"
+        )
+    text = f"{found.meaning}\n\nWhat to do: {found.remedy}"
+    return _topic(found.code, f"{found.code}  {found.title}", text)
+
+
+def _topic(name: str, title: str, text: str) -> answers.Topic:
+    return answers.Topic(name=name, title=title, text=text)
+
+
+_ACCESSIBILITY: Final = """\
+State is a word first and a colour second.
+--plain, NO_COLOR, CLICOLOR=0 or TERM=dumb turn colour, boxes and animation off.
+ACCESSIBLE=1 turns animation off: each change is one line of text.
+Questions are typed answers, never menus; --yes answers them all."""
+
+
+def _index() -> answers.Topic:
+    rows = ["exit-codes", "environment", "accessibility"]
+    rows += [f"{page.code}  {page.title}" for _, page in sorted(catalogue.pages().items())]
+    return _topic("topics", "Help pages: tfgrid help TOPIC", "\n".join(rows))
+
+
+@leaf(
+    _group, "completion", answers=("tfgrid.completion/1",),
+    examples=(
+        "tfgrid completion bash >/etc/bash_completion.d/tfgrid",
+        "tfgrid completion zsh >~/.zfunc/_tfgrid",
+        "tfgrid completion fish >~/.config/fish/completions/tfgrid.fish",
+    ),
+)  # fmt: skip
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(settings: Settings, shell: str) -> None:
+    """Print the completion script of a shell."""
+    from click.shell_completion import get_completion_class
+
+    from tfgrid.doors.cli.root import root
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    script = kind(root, {}, "tfgrid", "_TFGRID_COMPLETE").source()
+    answer = answers.Completion(shell=shell, script=script)
+    show(settings, answer, lambda made: made.script)
+
+
+COMMANDS: Final[dict[str, Leaf]] = {"help": help_page, "completion": completion}

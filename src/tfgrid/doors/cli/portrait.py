@@ -1,0 +1,203 @@
+"""Contracts as answers: what was agreed, who signed, where it runs, what its nodes said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tfgrid.core import ids, units
+from tfgrid.doors.cli import answers, render
+from tfgrid.doors.cli.frame import Settings
+from tfgrid.doors.cli.session import Session
+from tfgrid.ledger import contract
+
+__all__ = [
+    "approvers",
+    "contract_answer",
+    "contract_text",
+    "contracts_text",
+    "plan_answer",
+    "plan_text",
+    "urls",
+]
+
+
+def urls(session: Session, proposal: contract.Proposal) -> list[str]:
+    """Where a contract's routes answer on this machine."""
+    routes = (w for w in proposal.agreement.workloads if isinstance(w, contract.Route))
+    return [session.url(route.host) for route in routes]
+
+
+def approvers(
+    session: Session, rule: contract.Rule, votes: Sequence[contract.Vote] = ()
+) -> list[answers.Approver]:
+    """Who is asked, and what each has said."""
+    said = {vote.identity: vote for vote in votes}
+    found = []
+    for approver in rule.approvers:
+        vote = said.get(approver.identity)
+        found.append(
+            answers.Approver(
+                name=session.person(approver.identity), identity=approver.identity,
+                role=approver.role, weight=approver.weight,
+                decision=vote.decision if vote else "", at=render.moment(vote.at if vote else 0),
+            )
+        )  # fmt: skip
+    return found
+
+
+def contract_answer(session: Session, state: contract.ContractState) -> answers.Contract:
+    """A contract as `contract show` gives it."""
+    agreement = state.proposal.agreement
+    deleting = state.phase == "cancelling" or bool(state.delete.votes)
+    rule = agreement.policy.delete if deleting else agreement.policy.deploy
+    tally = state.delete if deleting else state.deploy
+    return answers.Contract(
+        contract=state.contract, name=agreement.name, owner=session.person(agreement.owner),
+        phase=state.phase, since=render.moment(state.since), reason=state.reason,
+        recipe=f"{agreement.recipe.name}@{agreement.recipe.version}",
+        price_per_day=state.proposal.placement.price_per_day,
+        valid_until=render.moment(agreement.valid_until),
+        approved=tally.approved, needed=tally.needed,
+        approvers=approvers(session, rule, tally.votes),
+        workloads=_workloads(session, state), receipts=_receipts(session, state),
+        urls=urls(session, state.proposal),
+    )  # fmt: skip
+
+
+def _workloads(session: Session, state: contract.ContractState) -> list[answers.WorkloadRow]:
+    names = session.node_names()
+    farms = {str(node.node): node.farm_name for node in session.nodes()}
+    kinds = {w.name: _kind(w) for w in state.proposal.agreement.workloads}
+    addresses = {
+        member.workload: member.address4
+        for place in state.proposal.placement.networks
+        for member in place.members
+    }
+    rows = []
+    for assignment in state.proposal.placement.assignments:
+        fact = state.receipt(assignment.node, assignment.workload)
+        part = state.receipt(assignment.node)
+        latest = fact or part
+        rows.append(
+            answers.WorkloadRow(
+                workload=assignment.workload, kind=kinds.get(assignment.workload, ""),
+                node=names.get(assignment.node, ids.short(assignment.node)),
+                farm=farms.get(assignment.node, ""),
+                state=latest.receipt.state if latest else "waiting",
+                address=addresses.get(assignment.workload, ""),
+                reason="; ".join(latest.receipt.reasons) if latest else "",
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _kind(workload: contract.Workload) -> str:
+    match workload:
+        case contract.Container():
+            return "container"
+        case contract.Network():
+            return "network"
+        case contract.Route():
+            return "route"
+
+
+def _receipts(session: Session, state: contract.ContractState) -> list[answers.ReceiptRow]:
+    names = session.node_names()
+    return [
+        answers.ReceiptRow(
+            node=names.get(fact.node, ids.short(fact.node)), workload=fact.receipt.workload,
+            state=fact.receipt.state, at=render.moment(fact.at), position=fact.position,
+            reasons=list(fact.receipt.reasons), digest=fact.receipt.image,
+            cpu_millis=fact.receipt.limits.cpu_millis,
+            memory_bytes=fact.receipt.limits.memory_bytes,
+            processes=fact.receipt.limits.processes,
+        )
+        for fact in sorted(state.receipts, key=lambda fact: fact.position)
+    ]  # fmt: skip
+
+
+def contracts_text(settings: Settings, found: Sequence[answers.Contract]) -> str:
+    """A table of contracts."""
+    rows = [
+        (c.name, ids.short(c.contract), c.phase, f"{c.approved}/{c.needed}", c.recipe,
+         units.money_text(c.price_per_day), c.valid_until[:10])
+        for c in found
+    ]  # fmt: skip
+    columns = ("contract", "id", "phase", "approvals", "recipe", "price/day", "until")
+    return render.table(settings, columns, rows)
+
+
+def contract_text(settings: Settings, answer: answers.Contract) -> str:
+    """One contract in full."""
+    signatures = ", ".join(f"{a.name} {a.decision or 'not yet'}" for a in answer.approvers)
+    facts = render.field_list(
+        [
+            ("contract", f"{answer.name}  {answer.contract}"),
+            ("phase", f"{answer.phase} since {answer.since}  {answer.reason}".rstrip()),
+            ("recipe", answer.recipe),
+            ("owner", answer.owner),
+            ("approvals", f"{answer.approved}/{answer.needed}  {signatures}".rstrip()),
+            ("price", f"{units.money_text(answer.price_per_day)} per day"),
+            ("valid", f"until {answer.valid_until}"),
+            ("answers at", "  ".join(answer.urls)),
+        ]
+    )
+    rows = [(w.workload, w.kind, w.node, w.farm, w.address, w.state, w.reason)
+            for w in answer.workloads]  # fmt: skip
+    columns = ("workload", "kind", "node", "farm", "address", "state", "")
+    return f"{facts}\n\n{render.table(settings, columns, rows)}"
+
+
+def plan_answer(session: Session, plan: contract.Plan, file: str = "") -> answers.Plan:
+    """A plan as `plan` gives it."""
+    agreement, placement = plan.proposal.agreement, plan.proposal.placement
+    return answers.Plan(
+        name=agreement.name, recipe=f"{agreement.recipe.name}@{agreement.recipe.version}",
+        signed_by=session.person(agreement.recipe.author),
+        subject=contract.proposal_digest(plan.proposal),
+        rows=[
+            answers.PlanRow(
+                workload=row.workload, kind=row.kind, node=row.node_name, farm=row.farm_name,
+                cpu_millis=row.cpu_millis, memory_bytes=row.memory_bytes, digest=row.image,
+                price_per_day=row.price_per_day, why=row.reason,
+            )
+            for row in plan.rows
+        ],
+        price_per_day=placement.price_per_day, price_cap_per_day=agreement.price_cap_per_day,
+        needed=agreement.policy.deploy.weight,
+        approvers=approvers(session, agreement.policy.deploy), file=file,
+    )  # fmt: skip
+
+
+def plan_text(settings: Settings, plan: answers.Plan) -> str:
+    """The table that people are shown before anything is registered."""
+    rows = [
+        (f"+ {row.workload}", row.kind, row.node, row.farm,
+         render.cores(row.cpu_millis) if row.cpu_millis else "",
+         units.bytes_text(row.memory_bytes) if row.memory_bytes else "",
+         ids.short(row.digest), units.money_text(row.price_per_day), row.why)
+        for row in plan.rows
+    ]  # fmt: skip
+    columns = (
+        "workload",
+        "kind",
+        "node",
+        "farm",
+        "cpu",
+        "memory",
+        "digest",
+        "price/day",
+        "why there",
+    )
+    asked = ", ".join(a.name for a in plan.approvers)
+    facts = render.field_list(
+        [
+            ("price", f"{units.money_text(plan.price_per_day)} per day, "
+                      f"cap {units.money_text(plan.price_cap_per_day)}"),
+            ("needs", f"{plan.needed} of {len(plan.approvers)}: {asked}" if asked else "the owner"),
+            ("plan", f"sha256:{plan.subject}"),
+            ("file", plan.file),
+        ]
+    )  # fmt: skip
+    head = f"PLAN  {plan.name}  (recipe {plan.recipe} by {plan.signed_by})"
+    return f"{head}\n{render.table(settings, columns, rows)}\n\n{facts}"

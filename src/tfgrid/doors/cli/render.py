@@ -1,0 +1,93 @@
+"""Text for people: tables, marks and colour. The only module that imports rich, and only on a terminal.
+
+State is a word first and a colour second, so nothing is lost without colour.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from typing import Final
+
+from tfgrid.core import units
+from tfgrid.doors.cli.frame import Settings
+
+__all__ = ["ago", "cores", "field_list", "moment", "table"]
+
+_GOOD: Final = frozenset({"ok", "ready", "running", "approve", "admitted", "following"})
+_BAD: Final = frozenset({"blocking", "failed", "refused", "stopped", "rejected", "halted"})
+_WAITING: Final = frozenset({"note", "proposed", "approved", "accepted", "degraded", "stale"})
+
+
+def table(settings: Settings, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under headings: boxed and coloured on a terminal, aligned text elsewhere."""
+    if settings.colour:
+        return _rich_table(columns, rows)
+    return plain_table(columns, rows)
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned text; two blanks between columns."""
+    lines = [[c.upper() for c in columns], *[list(row) for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+    console = Console(width=shutil.get_terminal_size().columns, force_terminal=True)
+    with console.capture() as capture:
+        console.print(made)
+    return capture.get()
+
+
+def _style(cell: str) -> str:
+    if cell in _GOOD:
+        return "green"
+    if cell in _BAD:
+        return "red"
+    return "yellow" if cell in _WAITING else ""
+
+
+def field_list(pairs: Sequence[tuple[str, str]]) -> str:
+    """Names and values, one pair a line; empty values are left out."""
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in pairs if value)
+
+
+def moment(at_ms: int) -> str:
+    """RFC 3339, or nothing for no moment."""
+    return units.time_text(at_ms) if at_ms else ""
+
+
+def ago(at_ms: int, now_ms: int) -> str:
+    """How long ago, for people."""
+    if not at_ms:
+        return "never"
+    seconds = (now_ms - at_ms) // 1000
+    if seconds < 0:
+        return f"in {_span(-seconds)}"
+    return "now" if seconds < 1 else f"{_span(seconds)} ago"
+
+
+def _span(seconds: int) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def cores(cpu_millis: int) -> str:
+    """Thousandths of cores for people."""
+    return f"{cpu_millis / 1000:g}"

@@ -1,0 +1,48 @@
+"""The root command, with the two flags that only it has."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from tfgrid import __version__
+from tfgrid.doors.cli import nouns
+from tfgrid.doors.cli.frame import Root
+from tfgrid.doors.cli.program import COMMANDS
+
+__all__ = ["root"]
+
+root: Final = Root(
+    table=COMMANDS,
+    load=nouns.load,
+    help="Recipes become contracts, stakeholders sign, and nodes that nobody can log in to make them so.",
+    examples=("tfgrid demo", "tfgrid plan guestbook", "tfgrid contract why guestbook"),
+)
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    if "--json" in (context.args or []) or context.ensure_object(_settings_type()).json:
+        print(f'{{"schema":"tfgrid.version/1","version":"{__version__}"}}')
+    else:
+        print(f"tfgrid {__version__}")
+    context.exit()
+
+
+def _settings_type() -> type:
+    from tfgrid.doors.cli.frame import Settings
+
+    return Settings
+
+
+root.params.append(
+    click.Option(
+        ("--version",),
+        is_flag=True,
+        expose_value=False,
+        callback=_print_version,
+        help="The version.",
+    )  # fmt: skip
+)

@@ -1,0 +1,173 @@
+"""The grid, ledger and identity that one command speaks with.
+
+The grid is found by `--grid`, else by `--context` in `$XDG_CONFIG_HOME/tfgrid/config.toml`, else in the default place. What was
+verified of its ledger is kept in the grid's directory, so that the next command verifies only what is new.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tomllib
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from tfgrid.core import errors, ids
+from tfgrid.core.clock import SystemClock
+from tfgrid.core.identity import Keyring
+from tfgrid.core.store import DirectoryStore, MemoryStore, Store
+from tfgrid.core.transport import Transport
+from tfgrid.doors import localgrid
+from tfgrid.doors.cli.frame import Settings
+from tfgrid.jumpscale import clients
+from tfgrid.ledger import bcdb, contract, farm
+
+__all__ = ["Session", "grid_directory"]
+
+
+def grid_directory(settings: Settings) -> Path | None:
+    """The directory that `--grid` or `--context` names; None for the default place.
+
+    Raises:
+        errors.NotFound: TFG-5008, no such context.
+
+    """
+    if settings.grid:
+        return Path(settings.grid).absolute()
+    if not settings.context:
+        return None
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    file = home / "tfgrid" / "config.toml"
+    known: dict[str, dict[str, str]] = {}
+    if file.exists():
+        known = tomllib.loads(file.read_text("utf-8")).get("context", {})
+    if settings.context not in known or "grid" not in known[settings.context]:
+        raise errors.NotFound(
+            "TFG-5008", f"no context {settings.context!r}, but {', '.join(known) or 'none'}",
+            where=str(file), hint=f'add [context.{settings.context}] with grid = "DIR"',
+        )  # fmt: skip
+    return Path(known[settings.context]["grid"]).absolute()
+
+
+class Session:
+    """One command's connection. Use it as a context: `with Session(settings) as session`.
+
+    Args:
+        settings: the common flags.
+        transport: another way to the ledger than HTTP, for tests.
+
+    """
+
+    def __init__(self, settings: Settings, transport: Transport | None = None) -> None:
+        self.settings = settings
+        self.paths = localgrid.find(grid_directory(settings))
+        self.grid = localgrid.read(self.paths)
+        self.clock = SystemClock()
+        self.registry = bcdb.registry(farm.kinds(), contract.kinds())
+        self.transport = transport or clients.HttpTransport(self.grid.ledger_url)
+        self.client = bcdb.Client(self.transport, self.grid.trust)
+        self._open = ExitStack()
+        self.follower = bcdb.Follower(
+            self.transport, self.grid.trust, registry=self.registry,
+            store=self._kept(), clock=self.clock,
+        )  # fmt: skip
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _kept(self) -> Store:
+        """What earlier commands verified; another command that runs now has it to itself."""
+        try:
+            store = DirectoryStore(self.paths.follower)
+            lock = self._open.enter_context((self.paths.follower / "lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return MemoryStore()
+        return store
+
+    async def look(self) -> bcdb.View:
+        """The verified view of the ledger, brought up to date.
+
+        Raises:
+            errors.Unreachable: TFG-5012, the ledger does not answer.
+
+        """
+        try:
+            await self.follower.sync()
+        except errors.Unreachable as fault:
+            raise errors.Unreachable(
+                "TFG-5012", "the grid's ledger does not answer", where=self.grid.ledger_url,
+                hint="tfgrid status, then tfgrid up",
+            ) from fault  # fmt: skip
+        return self.follower.view
+
+    @property
+    def now_ms(self) -> int:
+        """The ledger's time."""
+        return self.follower.order_time_ms()
+
+    def keyring(self, default: str = "alice") -> Keyring:
+        """The identity of `--as`.
+
+        Raises:
+            errors.NotFound: TFG-1414, no such identity is kept here.
+
+        """
+        return localgrid.keyring(self.paths, self.grid, self.settings.identity or default)
+
+    async def author(self, default: str = "alice") -> bcdb.Author:
+        """A writer with the identity of `--as`, registered."""
+        ring = self.keyring(default)
+        author = bcdb.Author(ring, self.client, self.clock, registry=self.registry)
+        await author.register()
+        return author
+
+    def person(self, who: str) -> str:
+        """The name of an identity, or the first digits of its id."""
+        state = bcdb.identity_state(self.follower.view, ids.IdentityId(who))
+        return state.name if state else ids.short(who)
+
+    def nodes(self) -> tuple[farm.NodeInfo, ...]:
+        """Every node, by name."""
+        found = farm.nodes(self.follower.view, self.now_ms)
+        return tuple(sorted(found, key=lambda node: (len(node.name), node.name)))
+
+    def node(self, word: str) -> farm.NodeInfo:
+        """The node with this name or id prefix."""
+        known = self.nodes()
+        by_name = [node for node in known if node.name == word]
+        if by_name:
+            return by_name[0]
+        wanted = ids.expand(word, (node.node for node in known), kind="node")
+        return next(node for node in known if node.node == wanted)
+
+    def node_names(self) -> dict[str, str]:
+        """Node id to name."""
+        return {str(node.node): node.name for node in self.nodes()}
+
+    def contracts(self) -> tuple[contract.ContractState, ...]:
+        """Every contract, oldest first."""
+        return contract.contracts(self.follower.view, self.now_ms)
+
+    def contract(self, word: str) -> contract.ContractState:
+        """The contract with this name or id prefix; of several with one name, the living one or else the newest."""
+        return choose_contract(self.contracts(), word)
+
+    def url(self, host: str) -> str:
+        """Where a host of the grid's gateway answers on this machine."""
+        return f"https://{host}:{self.grid.edge_port}/"
+
+
+def choose_contract(known: Iterable[contract.ContractState], word: str) -> contract.ContractState:
+    """See `Session.contract`."""
+    states = list(known)
+    named = [state for state in states if state.proposal.agreement.name == word]
+    living = [state for state in named if state.phase not in contract.PHASES_FINAL]
+    if named:
+        return (living or named)[-1]
+    wanted = ids.expand(word, (state.contract for state in states), kind="contract")
+    return next(state for state in states if state.contract == wanted)
