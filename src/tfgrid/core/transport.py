@@ -104,9 +104,12 @@ class _Problem(msgspec.Struct, frozen=True):
     details: dict[str, str | int | bool | None] = {}
 
 
-def problem(fault: errors.GridError) -> Response:
-    """An error as an answer: a problem document (RFC 9457) with the error's four parts."""
-    status = next((s for kind, s in _STATUS if isinstance(fault, kind)), 500)
+def problem(fault: errors.GridError, *, status: int = 0) -> Response:
+    """An error as an answer: a problem document (RFC 9457) with the error's four parts.
+
+    The HTTP status follows from the error's class, unless a better one is given.
+    """
+    status = status or next((s for kind, s in _STATUS if isinstance(fault, kind)), 500)
     plain = (str, int, bool, type(None))
     document = {
         "type": f"urn:tfgrid:error:{fault.code}",

@@ -272,9 +272,9 @@ def _address(listener: socket.socket, uds: Path | None) -> Address:
 
 def _refused(fault: errors.GridError, *, status: int = 0) -> transport.Response:
     """A problem document, under the HTTP status that says most."""
-    told = transport.problem(fault)
-    status = status or {"TFG-5201": 413, "TFG-5205": 408}.get(fault.code, told.status)
-    return transport.Response(status=status, body=told.body, media_type=told.media_type)
+    return transport.problem(
+        fault, status=status or {"TFG-5201": 413, "TFG-5205": 408}.get(fault.code, 0)
+    )
 
 
 def _failed() -> errors.GridError:
