@@ -32,23 +32,37 @@ test: setup check ## run every check and every test
 tests: setup ## run the tests alone
 	@$(bin)/pytest -n 2 -q
 
-check: setup ## format, lint, types, import contracts, Rust, native stub
+# Each check is a target of its own, so that make -k check shows the findings of all of them.
+checks := format lint types imports stub rust clippy rustfmt
+.PHONY: $(addprefix check-,$(checks))
+
+check: setup $(addprefix check-,$(checks)) ## format, lint, types, import contracts, native stub, Rust
+
+check-format:
 	$(call quietly,format,$(bin)/ruff format --check --quiet $(sources))
-	$(call quietly,lint,$(bin)/ruff check --quiet $(sources))
+
+check-lint:
+	$(call quietly,lint,$(bin)/ruff check --quiet --output-format concise $(sources))
+
+check-types:
 	$(call quietly,types,$(bin)/mypy $(sources))
+
+check-imports:
 	$(call quietly,imports,$(bin)/lint-imports --no-cache)
+
+check-stub:
 	$(call quietly,stub,MYPYPATH=src $(bin)/python -m mypy.stubtest tfgrid._native)
+
+check-rust:
 	$(call quietly,rust,cd rust && cargo test --quiet --locked --workspace --exclude tfgrid-binding)
-	@if cargo clippy --version >/dev/null 2>&1; then $(MAKE) --no-print-directory clippy; fi
-	@if cargo fmt --version >/dev/null 2>&1; then $(MAKE) --no-print-directory rustfmt; fi
 
-.PHONY: clippy rustfmt
-clippy:
-	$(call quietly,clippy,cd rust && PYO3_PYTHON=$(CURDIR)/$(bin)/python \
-		cargo clippy --quiet --locked --workspace --all-targets -- -D warnings)
+# Debian's Rust may come without clippy and rustfmt; where they are missing there is nothing to run.
+check-clippy:
+	$(call quietly,clippy,cd rust; if ! cargo clippy --version; then exit 0; fi; \
+		PYO3_PYTHON=$(CURDIR)/$(bin)/python cargo clippy --quiet --locked --workspace --all-targets -- -D warnings)
 
-rustfmt:
-	$(call quietly,rustfmt,cd rust && cargo fmt --all --check)
+check-rustfmt:
+	$(call quietly,rustfmt,cd rust; if ! cargo fmt --version; then exit 0; fi; cargo fmt --all --check)
 
 sim: setup ## simulate many more grids than the tests do: make sim SEEDS=10000
 	@TFGRID_SIM_SEEDS=$${SEEDS:-10000} $(bin)/pytest -n 2 -q tests/sim

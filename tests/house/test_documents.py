@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 from msgspec import inspect
-from tests.house import tree
 
+from tests.house import tree
 from tfgrid.core import limits, schema
 
 

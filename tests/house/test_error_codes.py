@@ -7,7 +7,6 @@ from collections import defaultdict
 from functools import cache
 
 from tests.house import codes, tree
-
 from tfgrid.core import catalogue, errors
 
 _RANGES = {

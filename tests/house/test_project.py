@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from tests.house import tree
 
 import tfgrid
+from tests.house import tree
 from tfgrid import _native
 
 _PROJECT = tomllib.loads(tree.text(Path("pyproject.toml")))

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from tests.house import rules, tree
 
 exceptions_count = 2
