@@ -55,7 +55,8 @@ def check_proposal(
     """Hold that a proposal may be stored at this moment of order time.
 
     Raises:
-        errors.GridError: codes TFG-2301 to TFG-2319 (agreement and policy) and TFG-2360 to TFG-2389 (placement).
+        errors.GridError: codes TFG-2301 to TFG-2319 (agreement, policy, workloads), TFG-2360 to
+            TFG-2381 (placement, price, room), TFG-2601 and TFG-2602.
 
     """
     agreement = proposal.agreement

@@ -194,7 +194,8 @@ def read(view: bcdb.View, contract: ContractId, now_ms: int) -> ContractState:
     """
     row, proposal = row_of(view, contract, now_ms)
     policy, owner = proposal.agreement.policy, proposal.agreement.owner
-    open_votes = row.delete_votes if now_ms <= row.delete_until else ()
+    carried = row.phase in {"cancelling", "ended"}
+    open_votes = row.delete_votes if carried or now_ms <= row.delete_until else ()
     return ContractState(
         contract=contract,
         position=row.position,
