@@ -25,6 +25,7 @@ _RANGES = {
     "threebot": range(4500, 4600),
     "cli": range(5000, 5100),
     "localgrid": range(5100, 5200),
+    "api": range(5200, 5300),
 }
 """Which codes a file of the catalogue may hold."""
 

@@ -14,7 +14,7 @@ a test holds that the codes raised in the tree and the codes explained here are 
 | 31 to 35 | capacity: container, flist, builders, znet, zgw |
 | 40 to 42 | agents: zos and its keeper |
 | 45 | agents: threebot |
-| 50, 51 | doors: cli, localgrid |
+| 50, 51, 52 | doors: cli, localgrid, api |
 """
 
 from __future__ import annotations
