@@ -34,6 +34,7 @@ _BANNED_CALLS = {
     "yaml.load": "yaml.safe_load or a loader of our own",
     "tempfile.mktemp": "tempfile.mkdtemp",
 }
+_RUNNERS = {"run", "call", "check_call", "check_output", "Popen"}
 _BANNED_MODULES = {
     "pickle": "msgspec",
     "marshal": "msgspec",
@@ -147,7 +148,8 @@ def banned_calls(path: Path, text: str, tree: ast.Module) -> Iterator[str]:
                 yield f"line {node.lineno}: {name}; use {_BANNED_CALLS[name]}"
             if name == "print" and not _in_source(path, "doors"):
                 yield f"line {node.lineno}: print; use core.log, or return it to a door"
-            shells = (k for k in node.keywords if k.arg == "shell")
+            is_run = name.rpartition(".")[2] in _RUNNERS
+            shells = (k for k in node.keywords if k.arg == "shell" and is_run)
             if any(not (isinstance(k.value, ast.Constant) and not k.value.value) for k in shells):
                 yield f"line {node.lineno}: shell; run programs by argument vector"
     for line, name in _imports(tree):
