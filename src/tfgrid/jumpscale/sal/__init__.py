@@ -15,8 +15,11 @@ loaded:
 | `links` | network links, addresses and routes |
 | `mounts` | mount, bind, overlay, tmpfs, idmapped clones, unmount, and the mount table |
 | `namespaces` | make, pin and enter mount, network and user namespaces |
+| `netlink` | route netlink as bytes, for `links` |
 | `nftables` | packet rules |
 | `processes` | pidfd, start time, signals, exit codes of processes that are not ours, subreaper |
+| `syscalls` | system calls that Python 3.11 does not offer |
+| `topology` | what is there: links, addresses, routes, neighbours |
 | `wireguard` | WireGuard devices and peers |
 
 Reading and changing are apart: a function that reads never changes, a `Change` never decides.
@@ -30,7 +33,10 @@ __all__ = [
     "links",
     "mounts",
     "namespaces",
+    "netlink",
     "nftables",
     "processes",
+    "syscalls",
+    "topology",
     "wireguard",
 ]

@@ -81,7 +81,9 @@ def detect(mountinfo: str | None = None) -> Tree:
     A v2 tree that a node's namespace has hidden from the runtime is found under the host's first process only;
     see `GroupKill`, which therefore takes a tree that was detected before the hiding.
     """
-    text = Path("/proc/self/mountinfo").read_text("utf-8") if mountinfo is None else mountinfo
+    text = (
+        Path("/proc/thread-self/mountinfo").read_text("utf-8") if mountinfo is None else mountinfo
+    )
     unified: Path | None = None
     controllers: dict[str, Path] = {}
     for line in text.splitlines():

@@ -1,0 +1,144 @@
+"""A container's root file system and namespaces: planned as changes, made in order, taken down from any state.
+
+The image is shared and stays root's; the lower is a clone of its mount in which every owner is shifted into the
+container's range. The upper lies on a file system of its own whose size is the quota. It is owned by the range
+and not idmapped: the kernel makes an overlay's work folder as the mounting root, whom such a map leaves out.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+from tfgrid.capacity.container.model import Layout, Spec
+from tfgrid.core import errors, limits
+from tfgrid.jumpscale.sal import disks, links, mounts, namespaces
+from tfgrid.jumpscale.sal.change import Change
+
+__all__ = ["make", "open_way", "plan", "take_down"]
+
+_LOOP_SECONDS_MAX: Final = 2.0
+
+
+def plan(spec: Spec, layout: Layout, uid_base: int) -> tuple[Change, ...]:
+    """Namespaces and mounts of a container, in the order in which they are made. Pure."""
+    count = limits.uids_per_container
+    ids = namespaces.IdMap(base=uid_base, count=count)
+    return (
+        namespaces.Pin(user=layout.userns, net=layout.netns, ids=ids),
+        links.LinkSet(netns=layout.netns, name="lo", up=True),
+        mounts.IdmappedClone(
+            source=spec.image,
+            target=layout.lower,
+            userns=layout.userns,
+            base=uid_base,
+            count=count,
+            read_only=True,
+        ),
+        disks.DiskMake(path=layout.disk, size_bytes=spec.limits.disk_bytes),
+        disks.DiskMount(path=layout.disk, target=layout.disk_mount),
+    )
+
+
+def _overlay(layout: Layout) -> Change:
+    return mounts.Overlay(
+        target=layout.root,
+        lower=(layout.lower,),
+        upper=layout.disk_mount / "upper",
+        work=layout.disk_mount / "work",
+        flags=("nosuid", "nodev"),
+    )
+
+
+def make(spec: Spec, layout: Layout, uid_base: int) -> None:
+    """Make the namespaces, the mounts and the files in /etc; what fails leaves remnants for `take_down`.
+
+    Raises:
+        errors.BadInput: TFG-3102, the image's directory is not there.
+        errors.Failed, errors.MachineLacks: as the changes do.
+
+    """
+    if not spec.image.is_dir():
+        raise errors.BadInput("TFG-3102", "the image's directory is missing", where=str(spec.image))
+    _make_folders(layout)
+    for change in plan(spec, layout, uid_base):
+        change.perform()
+    upper, work = layout.disk_mount / "upper", layout.disk_mount / "work"
+    upper.mkdir(mode=0o755)
+    work.mkdir(mode=0o700)
+    os.chown(upper, uid_base, uid_base)
+    _overlay(layout).perform()
+    files = {"hosts": spec.hosts, "hostname": spec.hostname + "\n", "resolv.conf": spec.resolv}
+    for name, text in files.items():
+        (layout.etc / name).write_text(text, "utf-8")
+        (layout.etc / name).chmod(0o644)
+
+
+def _make_folders(layout: Layout) -> None:
+    layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout.run.mkdir(exist_ok=True)
+    for folder in (layout.run, layout.root, layout.etc, layout.lower, layout.disk_mount):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)
+    layout.bundle.mkdir(mode=0o700, exist_ok=True)
+
+
+def open_way(run_dir: Path) -> None:
+    """Let container ids pass through, but not list, the folder of containers and the node's above it.
+
+    A runtime works on the root file system from inside the user namespace, as a user who owns none of the folders on
+    the way to it.
+
+    Raises:
+        errors.MachineLacks: TFG-3107, a folder further up lets nobody else through.
+
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for folder in (run_dir, run_dir.parent):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    for folder in run_dir.parent.parents:
+        if not folder.stat().st_mode & 0o001:
+            raise errors.MachineLacks(
+                "TFG-3107",
+                "containers cannot reach their root file systems: a folder lets only its owner through",
+                where=str(folder),
+                hint=f"chmod o+x {folder}",
+            )
+
+
+def take_down(layout: Layout) -> None:
+    """Remove mounts, namespaces and files in whatever state they are; does nothing if there are none.
+
+    Raises:
+        errors.StillGoing: TFG-3103, the disk is still in use by a process that has not ended.
+        errors.Failed: TFG-3001, the kernel refused.
+
+    """
+    for entry in mounts.under(layout.run):
+        if entry.target not in {layout.userns, layout.netns}:
+            mounts.Unmount(target=entry.target, lazy=True).perform()
+    for pin in (layout.netns, layout.userns):
+        if pin.exists():
+            namespaces.Unpin(path=pin).perform()
+    until = time.monotonic() + _LOOP_SECONDS_MAX
+    while layout.disk.exists() and disks.loops_of(layout.disk):
+        if time.monotonic() > until:
+            raise errors.StillGoing(
+                "TFG-3103",
+                "the container's disk is still in use",
+                where=str(layout.disk),
+                hint="it is removed when the last process that uses it has ended",
+            )
+        time.sleep(0.005)
+    for folder in (layout.state, layout.run):
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
