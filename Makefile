@@ -6,7 +6,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 bin := .venv/bin
-sources := $(wildcard src tests bench)
+typed := $(wildcard src tests bench)
+sources := $(typed) $(wildcard examples)
 
 # $(call quietly,NAME,COMMAND): one line when it passes, everything it said when it does not.
 quietly = @if said=$$({ $(2); } 2>&1); then echo "check  $(1)"; \
@@ -45,7 +46,7 @@ check-lint:
 	$(call quietly,lint,$(bin)/ruff check --quiet --output-format concise $(sources))
 
 check-types:
-	$(call quietly,types,$(bin)/mypy $(sources))
+	$(call quietly,types,$(bin)/mypy $(typed))
 
 check-imports:
 	$(call quietly,imports,$(bin)/lint-imports --no-cache)
