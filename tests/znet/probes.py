@@ -37,7 +37,7 @@ def echoes(netns: Path, address: str, *, source: str = "", seconds: float = 1.0)
             if source:
                 probe.bind((source, 0))
             probe.sendto(packet, (address, 0))
-            while True:
+            while True:  # other packets may come first
                 data, sender = probe.recvfrom(2048)
                 if sender[0] == address and body in data and data != packet:
                     return True
@@ -46,7 +46,7 @@ def echoes(netns: Path, address: str, *, source: str = "", seconds: float = 1.0)
 
 
 def _sum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
 

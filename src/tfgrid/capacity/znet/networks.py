@@ -37,6 +37,8 @@ from tfgrid.jumpscale.sal.change import Change
 __all__ = ["Networks"]
 
 _PREFIX: Final = "net-"
+_CARRIER_MS: Final = 2000
+_POLL_SECONDS: Final = 0.005
 
 
 class Networks:
@@ -51,6 +53,7 @@ class Networks:
         self._site = site
         self._records = Reservations(store, rng, port_min=site.port_min)
         self._tunnels = Tunnels(site, launcher, clock)
+        self._clock = clock
         self._one_at_a_time = asyncio.Lock()
         self._kernel: bool | None = None if site.user_space is None else not site.user_space
 
@@ -128,6 +131,8 @@ class Networks:
             here = self._netns(network)
             steps = plan_attachment(network, member, gateways, tenant, inside, here, netns)
             await self._perform(steps)
+            if steps:
+                await self._carried(here, model.port_name(network, member.name))
             return steps
 
     async def detach(self, network: str, member: str) -> None:
@@ -165,6 +170,15 @@ class Networks:
             record = self._records.unforward(network, record, target)
             if namespaces.is_pinned(self._netns(network)):
                 await self._perform(self._forward_changes(network, record))
+
+    async def _carried(self, netns: Path, link: str) -> None:
+        """Wait a moment for the kernel to let packets pass, so that a container's first one is not lost."""
+        until = self._clock.monotonic_ms() + _CARRIER_MS
+        while self._clock.monotonic_ms() < until:
+            there = topology.read(netns).links.get(link)
+            if there is None or there.carries:
+                return
+            await self._clock.sleep(_POLL_SECONDS)
 
     def _forward_changes(self, network: str, record: Reservation) -> tuple[Change, ...]:
         netns = self._netns(network)

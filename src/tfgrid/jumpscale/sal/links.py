@@ -196,7 +196,8 @@ class LinkSet(InNamespace):
     """Change properties of a link; None leaves one as it is.
 
     `isolated` is for a port of a bridge: it then talks to the bridge itself and to no other isolated port.
-    `link_local` False keeps the kernel from giving the link an IPv6 address of its own.
+    `link_local` False keeps the kernel from giving the link an IPv6 address of its own. Going up comes last: a link
+    that is up already has what it should not get any more.
     """
 
     name: str
@@ -208,7 +209,6 @@ class LinkSet(InNamespace):
 
     def _perform(self) -> None:
         index = _index(self.name)
-        flags = (_UP if self.up else 0, _UP) if self.up is not None else (0, 0)
         rest = b""
         if self.mtu_bytes is not None:
             rest += attribute(4, _u32(self.mtu_bytes))
@@ -217,11 +217,14 @@ class LinkSet(InNamespace):
             rest += nested(26, nested(socket.AF_INET6, mode))
         if self.master is not None:
             rest += attribute(10, _u32(_index(self.master)))
-        self._request(_NEWLINK, _INFO.pack(0, 0, index, *flags) + rest)
+        if rest:
+            self._request(_NEWLINK, _INFO.pack(0, 0, index, 0, 0) + rest)
         if self.isolated is not None:
             port = nested(5, attribute(33, bytes([self.isolated])))
             slave = nested(18, netlink.text(4, "bridge"), port)
             self._request(_NEWLINK, _INFO.pack(0, 0, index, 0, 0) + slave)
+        if self.up is not None:
+            self._request(_NEWLINK, _INFO.pack(0, 0, index, _UP if self.up else 0, _UP))
 
     def argv(self) -> tuple[Argv, ...]:
         """See `Change.argv`."""
@@ -232,13 +235,13 @@ class LinkSet(InNamespace):
             words += ["addrgenmode", "eui64" if self.link_local else "none"]
         if self.master is not None:
             words += ["master", self.master]
-        if self.up is not None:
-            words += ["up" if self.up else "down"]
         lines = [self._ip("link", "set", "dev", self.name, *words)] if words else []
         if self.isolated is not None:
             state = "on" if self.isolated else "off"
             words = ["bridge", "link", "set", "dev", self.name, "isolated", state]
             lines.append(entering(self.netns, *words))
+        if self.up is not None:
+            lines.append(self._ip("link", "set", "dev", self.name, "up" if self.up else "down"))
         return tuple(lines)
 
 

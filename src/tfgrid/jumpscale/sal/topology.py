@@ -26,7 +26,10 @@ _MAIN_TABLE, _STATIC_PROTOCOL = 254, 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A link; `kind` is empty for a physical one, `master` for one that is nobody's port."""
+    """A link; `kind` is empty for a physical one, `master` for one that is nobody's port.
+
+    `up` is what was asked for; `carries` says that packets can pass, for links that can tell (RFC 2863 operStatus).
+    """
 
     index: int
     name: str
@@ -34,6 +37,7 @@ class Link:
     mac: str
     mtu_bytes: int
     up: bool
+    carries: bool
     master: str
     isolated: bool
     link_local: bool
@@ -117,6 +121,7 @@ def _link(index: int, flags: int, found: dict[int, bytes], names: dict[int, str]
         mac=found.get(1, b"").hex(":"),
         mtu_bytes=_number(found.get(4)),
         up=bool(flags & 1),
+        carries=found.get(16, b"\0")[:1] == b"\6",
         master=names.get(_number(found.get(10)), ""),
         isolated=port.get(33, b"\0")[:1] == b"\1",
         link_local=family.get(8, b"\0")[:1] == b"\0",
