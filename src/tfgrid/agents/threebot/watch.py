@@ -39,7 +39,7 @@ def examine(
         unreachable: why the ledger does not answer, if it does not.
 
     """
-    silent = {n.node for n in nodes if n.admitted and _silent(heard_ms.get(n.node, 0), now_ms)}
+    silent = {str(n.node) for n in nodes if n.admitted and _silent(heard_ms.get(n.node, 0), now_ms)}
     names = {str(n.node): n.name for n in nodes}
     findings = [
         *_ledger_findings(unreachable),

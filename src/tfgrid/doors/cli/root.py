@@ -8,7 +8,7 @@ import click
 
 from tfgrid import __version__
 from tfgrid.doors.cli import nouns
-from tfgrid.doors.cli.frame import Root
+from tfgrid.doors.cli.frame import Root, settings_of
 from tfgrid.doors.cli.program import COMMANDS
 
 __all__ = ["root"]
@@ -24,17 +24,11 @@ root: Final = Root(
 def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if not asked:
         return
-    if "--json" in (context.args or []) or context.ensure_object(_settings_type()).json:
+    if settings_of(context).json:
         print(f'{{"schema":"tfgrid.version/1","version":"{__version__}"}}')
     else:
         print(f"tfgrid {__version__}")
     context.exit()
-
-
-def _settings_type() -> type:
-    from tfgrid.doors.cli.frame import Settings
-
-    return Settings
 
 
 root.params.append(

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
     from tfgrid.doors.localgrid.lifecycle import PartStatus, Started, down, purge, status, up
     from tfgrid.doors.localgrid.model import GridFile, Paths, default_directory, find, read
     from tfgrid.doors.localgrid.plug import replug, unplug
-    from tfgrid.doors.localgrid.residue import left_behind
+    from tfgrid.doors.localgrid.residue import contained, left_behind
 
 __all__ = [
     "GridFile",
     "PartStatus",
     "Paths",
     "Started",
+    "contained",
     "default_directory",
     "down",
     "find",
@@ -67,10 +68,10 @@ def __getattr__(name: str) -> object:
         from tfgrid.doors.localgrid import create
 
         return create.keyring
-    if name == "left_behind":
+    if name in {"contained", "left_behind"}:
         from tfgrid.doors.localgrid import residue
 
-        return residue.left_behind
+        return getattr(residue, name)
     from tfgrid.doors.localgrid import lifecycle
 
     return getattr(lifecycle, name)

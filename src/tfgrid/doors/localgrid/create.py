@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tfgrid.core import errors, identity, keys
+from tfgrid.core import errors, identity, ids, keys
 from tfgrid.core.clock import Clock
 from tfgrid.core.rng import Rng
 from tfgrid.core.store import DirectoryStore
@@ -81,7 +81,7 @@ def create(paths: Paths, *, nodes: int, farms: int, clock: Clock, rng: Rng) -> G
         version=1, grid=grid, trust=trust, underlay="", edge_port=edge_port_first,
         bridge=f"tg{grid}",
         farms=tuple(
-            FarmEntry(name=n, farm=everyone[n].identity, country=_COUNTRIES[i % len(_COUNTRIES)])
+            FarmEntry(name=n, farm=ids.FarmId(everyone[n].identity), country=_COUNTRIES[i % len(_COUNTRIES)])
             for i, n in enumerate(names)
         ),
         nodes=tuple(entries),

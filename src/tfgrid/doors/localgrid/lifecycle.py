@@ -7,6 +7,7 @@ and starts only that. `down` ends every process and leaves the state; `purge` le
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from tfgrid.agents import zos
 from tfgrid.core import errors
 from tfgrid.core.clock import SystemClock
 from tfgrid.core.rng import SystemRng
@@ -29,6 +29,7 @@ from tfgrid.doors.localgrid.model import (
     read,
 )
 from tfgrid.doors.localgrid.register import Registrar
+from tfgrid.jumpscale.sal import cgroups
 
 __all__ = ["PartStatus", "Progress", "Started", "down", "purge", "status", "up"]
 
@@ -226,16 +227,15 @@ def down(directory: Path | None, *, progress: Progress) -> tuple[Paths, GridFile
             stopped.append(part.name)
             progress(part.name, "stopped")
     underlay.remove(grid)
+    _remove_group(grid)
     shutil.rmtree(Paths.runtime(grid.grid), ignore_errors=True)
     return paths, grid, tuple(stopped)
 
 
 def _stop(paths: Paths, grid: GridFile, part: Part) -> bool:
     was = process.stop(grid.grid, part.name)
-    if part.kind == "node" and (paths.node(part.name) / "node.json").exists():
-        config = zos.read_config(paths.node(part.name))
-        was = zos.exists(config) or was
-        zos.destroy(config)
+    if part.kind == "node":
+        was = parts.destroy_node(paths, part.name) or was
     return was
 
 
@@ -261,6 +261,15 @@ def purge(directory: Path | None, *, progress: Progress) -> tuple[Paths, tuple[s
         _remove_if_empty(folder)
     progress("grid", f"removed {paths.root}")
     return paths, stopped
+
+
+def _remove_group(grid: GridFile) -> None:
+    """The grid's control group, and the one above it when no other grid is in it."""
+    tree = cgroups.detect()
+    cgroups.GroupRemove(tree=tree, name=f"tfgrid/{grid.grid}").perform()
+    for folder in tree.folders("tfgrid"):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import time
 from pathlib import Path
 
 from tfgrid.agents import zos
@@ -17,8 +19,10 @@ from tfgrid.doors.localgrid.model import (
     ledger_port,
 )
 
-__all__ = ["answers", "find", "node_part", "parts"]
+__all__ = ["answers", "destroy_node", "find", "node_part", "parts"]
 
+_DESTROY_TRIES = 40
+_DESTROY_PAUSE_SECONDS = 0.05
 _SERVE = "tfgrid.doors.localgrid.serve"
 
 
@@ -40,6 +44,30 @@ def parts(paths: Paths, grid: GridFile) -> tuple[Part, ...]:
         ),
         Part(name="bot", kind="bot", argv=process.python("tfgrid.agents.threebot", str(paths.bot))),
     )
+
+
+def destroy_node(paths: Paths, name: str) -> bool:
+    """End everything of a node, workloads too; whether there was anything. Its directory stays.
+
+    Raises:
+        errors.Failed: TFG-4014, TFG-3001, something of it does not end.
+
+    """
+    directory = paths.node(name)
+    if not (directory / "node.json").exists():
+        return False
+    config = zos.read_config(directory)
+    was = zos.exists(config)
+    for left in reversed(range(_DESTROY_TRIES)):
+        try:
+            zos.destroy(config)
+            break
+        except errors.Failed as fault:
+            # A control group stays busy for a moment after the last process in it was killed.
+            if fault.details.get("errno") != errno.EBUSY or not left:
+                raise
+            time.sleep(_DESTROY_PAUSE_SECONDS)
+    return was
 
 
 def find(paths: Paths, grid: GridFile, name: str) -> Part:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-from tfgrid.agents import zos
 from tfgrid.core import errors
 from tfgrid.doors.localgrid import parts, process
 from tfgrid.doors.localgrid.model import GridFile, Part, Paths
@@ -32,7 +31,7 @@ def unplug(paths: Paths, grid: GridFile, name: str) -> Part:
         )  # fmt: skip
     process.stop(grid.grid, part.name, timeout_seconds=0)
     if part.kind == "node":
-        zos.destroy(zos.read_config(paths.node(part.name)))
+        parts.destroy_node(paths, part.name)
     return part
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tfgrid.doors.localgrid.model import Paths
+from tfgrid.doors.localgrid.model import GridFile, Paths
 from tfgrid.jumpscale.sal import claims
 
-__all__ = ["left_behind"]
+__all__ = ["contained", "left_behind"]
 
 
 def left_behind(grid: str, root: Path) -> list[str]:
@@ -24,6 +24,27 @@ def left_behind(grid: str, root: Path) -> list[str]:
         *(f"claim {c.resource} {c.value} of {c.owner}" for c in claims.Claims().held(grid)),
         *(f"file {path}" for path in _files(grid, root) if path.exists()),
     ]
+
+
+def contained(grid: GridFile) -> dict[str, int]:
+    """How many processes run inside containers of each node, as the kernel sees it.
+
+    A container's processes have a pid namespace of their own and are in a control group of their node.
+    """
+    ours = os.stat("/proc/self/ns/pid").st_ino
+    found = {node.name: 0 for node in grid.nodes}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            groups = (folder / "cgroup").read_text(encoding="utf-8")
+            namespace = (folder / "ns" / "pid").stat().st_ino
+        except OSError:
+            continue
+        for name in found:
+            if f"{grid.grid}/{name}/" in groups and namespace != ours:
+                found[name] += 1
+    return found
 
 
 def _files(grid: str, root: Path) -> tuple[Path, ...]:

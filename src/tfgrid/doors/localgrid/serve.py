@@ -41,7 +41,7 @@ def _serve_ledger(paths: Paths, grid: GridFile) -> None:
     ledger = open_ledger(paths, grid)
     try:
         service = bcdb.Service(ledger)
-        api.serve(service.handle, host=grid.gateway_address, port=ledger_port)
+        api.run(service.handle, host=grid.gateway_address, port=ledger_port)
     finally:
         ledger.close()
 
@@ -50,7 +50,7 @@ def _serve_chunks(paths: Paths, grid: GridFile) -> None:
     from tfgrid.capacity import flist
 
     service = flist.Service(flist.ChunkStore(paths.images))
-    api.serve(service.handle, host=grid.gateway_address, port=chunks_port)
+    api.run(service.handle, host=grid.gateway_address, port=chunks_port)
 
 
 def main(arguments: list[str]) -> int:

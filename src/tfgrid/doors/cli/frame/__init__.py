@@ -18,7 +18,7 @@ from tfgrid.doors.cli.frame.exits import ExitCode
 from tfgrid.doors.cli.frame.failure import report
 from tfgrid.doors.cli.frame.output import hints, say, show, show_all, stream
 from tfgrid.doors.cli.frame.progress import Progress
-from tfgrid.doors.cli.frame.settings import Settings
+from tfgrid.doors.cli.frame.settings import Settings, settings_of
 
 __all__ = [
     "ExitCode",
@@ -32,6 +32,7 @@ __all__ = [
     "leaf",
     "report",
     "say",
+    "settings_of",
     "show",
     "show_all",
     "stream",

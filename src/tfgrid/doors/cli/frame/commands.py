@@ -37,7 +37,8 @@ class _Shared(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Own flags, then sub-commands if any, then the common flags."""
-        own, common = [], []
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
@@ -97,9 +98,12 @@ def leaf(
 class Noun(_Shared, click.Group):
     """A noun with its verbs."""
 
-    def __init__(self, name: str, *, help: str, examples: Sequence[str] = ()) -> None:  # noqa: A002
+    def __init__(
+        self, name: str, *, help: str, examples: Sequence[str] = (), answers: Sequence[str] = (),  # noqa: A002
+    ) -> None:  # fmt: skip
         super().__init__(name, help=help, context_settings=_HELP_NAMES, no_args_is_help=False)
         self.examples = tuple(examples)
+        self.answers = tuple(answers)
         self.params = [*self.params, *common_options()]
 
     def resolve_command(

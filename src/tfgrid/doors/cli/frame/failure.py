@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -53,16 +54,28 @@ def as_object(fault: errors.GridError, code: int) -> dict[str, Any]:
 def _write_text(fault: errors.GridError) -> None:
     where = f"  [{fault.where}]" if fault.where and fault.where not in fault.what else ""
     lines = [f"error: {fault.what}{where}"]
-    for reason in fault.details.get("reasons", ()) if _is_list(fault) else ():
-        lines.append(f"   {reason}")
+    lines += [f"   {reason}" for reason in _reasons(fault)]
     if fault.hint:
         lines.append(f"  try: {fault.hint}")
     lines.append(f"  more: tfgrid help {fault.code}")
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def _is_list(fault: errors.GridError) -> bool:
-    return isinstance(fault.details.get("reasons"), list | tuple)
+def _reasons(fault: errors.GridError) -> list[str]:
+    """Every reason that the fault carries: a list, or lists by the thing that each concerns."""
+    reasons = fault.details.get("reasons")
+    if isinstance(reasons, Mapping):
+        named = dict[str, object](reasons)
+        return [f"{name}: {text}" for name, texts in named.items() for text in _flat(texts)]
+    return _flat(reasons)
+
+
+def _flat(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [f"{name}: {text}" for name, texts in value.items() for text in _flat(texts)]
+    return [text for one in value for text in _flat(one)] if isinstance(value, list | tuple) else []
 
 
 def _known(fault: BaseException) -> errors.GridError:

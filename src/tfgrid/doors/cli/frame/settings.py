@@ -105,7 +105,7 @@ ENVIRONMENT: Final[dict[str, str]] = {
 }
 
 
-class _Span(click.ParamType):
+class _Span(click.ParamType[int]):
     name = "span"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

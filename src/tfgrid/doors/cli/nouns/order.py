@@ -16,7 +16,7 @@ import click
 
 from tfgrid.agents import threebot
 from tfgrid.capacity import flist
-from tfgrid.core import canonical, errors
+from tfgrid.core import canonical, errors, ids
 from tfgrid.core.rng import SystemRng
 from tfgrid.doors.cli import answers, portrait
 from tfgrid.doors.cli.frame import (
@@ -155,18 +155,18 @@ def _recipe(session: Session, what: str) -> contract.Recipe:
         author = session.grid.identities["expert"]
         return contract.parse_recipe_yaml(text, author=author)
     name, _, version = what.partition("@")
-    return contract.recipe(session.follower.view, name, version)
+    return contract.read_recipe(session.follower.view, name, version)
 
 
 def _roles(
     session: Session, recipe: contract.Recipe, given: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str, ...]]:
+) -> dict[str, tuple[ids.IdentityId, ...]]:
     """Who fills each role of the recipe's rules: who was named, else the identity of the role's name."""
     known = session.grid.identities
     found = {}
     for role in sorted({r.role for rule in (recipe.deploy, recipe.delete) for r in rule.roles}):
         names = given.get(role) or ([role] if role in known else [])
-        found[role] = tuple(known.get(name, name) for name in names)
+        found[role] = tuple(known.get(name, ids.IdentityId(name)) for name in names)
     return {role: who for role, who in found.items() if who}
 
 

@@ -153,7 +153,7 @@ async def _recipe(settings: Settings, word: str) -> answers.Recipe:
     with Session(settings) as session:
         view = await session.look()
         name, _, version = word.partition("@")
-        return _answer(session, contract.recipe(view, name, version))
+        return _answer(session, contract.read_recipe(view, name, version))
 
 
 def _answer(session: Session, recipe: contract.Recipe) -> answers.Recipe:
