@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tfgrid.core import errors
+from tfgrid.core import errors, host, transport, units
 from tfgrid.core.clock import Clock, ManualClock, SystemClock
 from tfgrid.core.rng import Rng, SeededRng, SystemRng
 from tfgrid.core.transport import MemoryTransport, Request, Response
@@ -114,12 +114,81 @@ def test_a_transport_reaches_its_handler_until_it_is_cut() -> None:
         asked.append(request)
         return Response(status=404, body=request.body)
 
-    transport = MemoryTransport(handler)
+    way = MemoryTransport(handler)
     request = Request(method="POST", path="/x", query={"a": "b"}, body=b"data")
-    response = asyncio.run(transport.send(request))
+    response = asyncio.run(way.send(request))
     assert (response.status, response.body, asked) == (404, b"data", [request])
-    transport.cut = True
+    way.cut = True
     with pytest.raises(errors.Unreachable, match="TFG-1301") as caught:
-        asyncio.run(transport.send(request))
+        asyncio.run(way.send(request))
     assert caught.value.retry
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_an_error_crosses_the_wire(name: str) -> None:
+    """The client raises the class, code, text and details that the server raised."""
+    raised = getattr(errors, name)("TFG-1001", "it broke", where="here", hint="mend it", count=3)
+    answer = transport.problem(raised)
+    told = transport.fault_in(answer)
+    assert answer.status >= 400
+    assert (type(told), str(told), told.details) == (type(raised), str(raised), {"count": 3})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b"null", b'{"code":"TFG-1"}', b'{"code":"x","detail":"y"}', b"\xff", b"[" * 100000, b'{"code":"TFG-1001","detail":"' + b"x" * 100000 + b'"}'],
+)
+def test_an_answer_that_is_no_problem_is_named_by_its_status(body: bytes) -> None:
+    """Whatever a broken server sends, the client has an error with a code of its own."""
+    told = transport.fault_in(Response(status=500, body=body))
+    assert (type(told), told.code) == (errors.Failed, "TFG-1302")
+    told = transport.fault_in(Response(status=503, body=body))
+    assert (type(told), told.code) == (errors.Unreachable, "TFG-1301")
+
+
+def test_a_server_names_no_class_of_its_own() -> None:
+    """An error class that the tree does not have becomes a plain failure."""
+    body = b'{"code":"TFG-1001","detail":"x","error":"SystemExit"}'
+    assert type(transport.fault_in(Response(status=500, body=body))) is errors.Failed
+
+
+def test_a_memory_host_does_nothing_twice() -> None:
+    """Ensuring what runs starts nothing, another digest is another item, removing is repeatable."""
+
+    async def run() -> None:
+        machine = host.MemoryHost(units.Capacity(cpu_millis=1000))
+        key = host.ItemKey(kind="container", name="c/web")
+        first, second = (host.Item(key=key, digest=d * 64, spec=b"{}") for d in "ab")
+        for _ in range(2):
+            await machine.ensure(first)
+        assert machine.starts == [first]
+        await machine.ensure(second)
+        assert (await machine.observe())[key].digest == second.digest
+        machine.exit(key, 3)
+        assert (await machine.observe())[key].facts == {"exit_code": 3}
+        await machine.ensure(second)
+        assert len(machine.starts) == 3
+        machine.reboot()
+        assert await machine.observe() == {}
+        for _ in range(2):
+            await machine.remove(key)
+
+    asyncio.run(run())
+
+
+def test_a_memory_host_can_be_made_to_fail() -> None:
+    """What is raised before a verb keeps the verb from having any effect."""
+
+    async def refuse(verb: host.Verb, key: host.ItemKey) -> None:
+        raise errors.Failed("TFG-1201", f"no {verb}", where=key.name)
+
+    async def run() -> None:
+        machine = host.MemoryHost(units.Capacity(), before=refuse)
+        item = host.Item(key=host.ItemKey(kind="network", name="c/net"), digest="a" * 64, spec=b"")
+        for verb in (machine.prepare(item), machine.ensure(item), machine.remove(item.key)):
+            with pytest.raises(errors.Failed):
+                await verb
+        assert await machine.observe() == {}
+
+    asyncio.run(run())
