@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from tfgrid.agents.zos import keeper
 from tfgrid.capacity import container
 from tfgrid.jumpscale import executors
 from tfgrid.jumpscale.sal import cgroups, claims, mounts, syscalls
@@ -117,12 +118,20 @@ class Node:
         await self.runtime.remove("web")
         return text
 
+    async def with_keeper(self) -> keeper.Client:
+        """Let a real keeper, started if there is none, be the launcher of a restarted runtime."""
+        client = await keeper.ensure(self.root / "keeper-run", self.root / "keeper")
+        self.restarted(client)
+        return client
+
     async def clean(self) -> None:
         """Remove every container and assert that nothing is left of any."""
         for name in await self.runtime.observe():
             await self.runtime.remove(name, grace_seconds=0)
         assert await self.runtime.observe() == {}
         self.assert_nothing_left()
+        if isinstance(self.launcher, keeper.Client):
+            await self.launcher.quit()
         tree = cgroups.detect()
         cgroups.GroupRemove(tree=tree, name=f"tfgrid/{self.owner}").perform()
         for folder in tree.folders(f"tfgrid/{self.owner.partition('/')[0]}"):
