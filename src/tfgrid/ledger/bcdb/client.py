@@ -25,6 +25,7 @@ from tfgrid.ledger.bcdb.model import (
     Bodies,
     Checkpoint,
     Entry,
+    Equivocation,
     Found,
     Genesis,
     Head,
@@ -32,6 +33,7 @@ from tfgrid.ledger.bcdb.model import (
     SignedEntry,
     Standing,
     Trust,
+    signed_entry_digest,
 )
 from tfgrid.ledger.bcdb.view import View
 
@@ -184,17 +186,29 @@ class Client:
             errors.VerificationFailed: TFG-2113, the events are not its chain.
 
         """
-        standing = await self.standing(who)
-        state: State | None = None
-        for position in standing.events:
-            entry, body = await self.entry(position)
-            state = _next_state(state, entry, body)
-        if state is None:
-            raise errors.NotFound("TFG-2211", "no identity of this ledger", where=who)
-        if state.identity != who:
-            raise _not_asked(f"authors/{who}")
-        self._states[who] = state
-        return state
+        return (await self._chain(who))[-1]
+
+    async def equivocation(self, who: IdentityId) -> tuple[Entry, SignedEntry] | None:
+        """The proof that an author signed two entries with one sequence, or None.
+
+        Returns:
+            the entry in the ledger, and the other one that the same identity signed.
+
+        Raises:
+            errors.VerificationFailed: TFG-2113, what the server shows proves nothing.
+
+        """
+        try:
+            shown = await ask(self._transport, f"equivocations/{who}", Equivocation)
+        except errors.NotFound:
+            return None
+        other = shown.other
+        entry = await self.at_sequence(who, other.header.sequence)
+        same = entry.header == other.header or other.header.author != who
+        digest = signed_entry_digest(other.header)
+        if same or not any(_signed(state, digest, other) for state in await self._chain(who)):
+            raise _not_asked(f"equivocations/{who}")
+        return entry, other
 
     async def standing(self, who: IdentityId) -> Standing:
         """Where an author stands, as the server says; a wrong answer only gets entries refused."""
@@ -253,6 +267,19 @@ class Client:
     @property
     def _known(self) -> int:
         return self.head.size if self.head else 0
+
+    async def _chain(self, who: IdentityId) -> list[State]:
+        """Each state of an identity, from its inception on."""
+        states: list[State] = []
+        for position in (await self.standing(who)).events:
+            entry, body = await self.entry(position)
+            states.append(_next_state(states[-1] if states else None, entry, body))
+        if not states:
+            raise errors.NotFound("TFG-2211", "no identity of this ledger", where=who)
+        if states[-1].identity != who:
+            raise _not_asked(f"authors/{who}")
+        self._states[who] = states[-1]
+        return states
 
     async def _included(self, answer: Inclusion, known: int) -> tuple[Entry, bytes | None]:
         checkpoint = await self._believe(answer.checkpoint, answer.consistency, known)
@@ -370,6 +397,14 @@ def _next_state(state: State | None, entry: Entry, body: bytes) -> State:
     if entry.kind == "ledger.genesis" and state is None:
         return identity.incept(canonical.parse(body, Genesis).founder)
     raise _not_asked(f"authors/{entry.author}")
+
+
+def _signed(state: State, digest: bytes, signed: SignedEntry) -> bool:
+    try:
+        identity.check_signatures(state, digest, signed.signatures)
+    except errors.VerificationFailed:
+        return False
+    return True
 
 
 def _not_asked(path: str) -> errors.VerificationFailed:

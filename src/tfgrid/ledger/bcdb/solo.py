@@ -21,8 +21,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, Self
@@ -270,7 +271,10 @@ class SoloLedger:
         self._check_whole()
         entry = stamped(job.signed, self.now_ms(), self._head[1].size)
         try:
-            rules.check(self._reader.view, self.registry, entry, job.body, ledger=self.trust.ledger)
+            with _guarded(entry):
+                rules.check(
+                    self._reader.view, self.registry, entry, job.body, ledger=self.trust.ledger
+                )
         except errors.Conflict as fault:
             if not _is_double(fault, job.signed):
                 raise
@@ -378,13 +382,6 @@ class SoloLedger:
             if _is_double(fault, job.signed):
                 self._database.record_equivocation(job.signed, canonical.encode(job.signed))
             return fault
-        except sqlite3.Error:
-            raise
-        except Exception as fault:  # noqa: BLE001 - a faulty kind refuses its entry, not the batch
-            return errors.Failed(
-                "TFG-2009", f"the rule for this kind failed: {type(fault).__name__}",
-                where=header.kind,
-            )  # fmt: skip
         self._time = entry.order_time
         return entry
 
@@ -445,9 +442,23 @@ def _place(
     ledger: str,
 ) -> None:  # fmt: skip
     """Check an entry, make its changes and add it, within a transaction."""
-    rules.accept(database.view, registry, entry, body, ledger=LedgerId(ledger))
+    with _guarded(entry):
+        rules.accept(database.view, registry, entry, body, ledger=LedgerId(ledger))
     leaf = leaf_bytes(entry.leaf)
     database.insert(entry, leaf, body, merkle.completed(edge, merkle.leaf_hash(leaf)))
+
+
+@contextmanager
+def _guarded(entry: Entry) -> Iterator[None]:
+    """A faulty kind refuses its entry, not the batch."""
+    try:
+        yield
+    except (errors.GridError, sqlite3.Error):
+        raise
+    except Exception as fault:
+        raise errors.Failed(
+            "TFG-2009", f"the rule for this kind failed: {type(fault).__name__}", where=entry.kind
+        ) from fault
 
 
 def _is_double(fault: errors.GridError, signed: SignedEntry) -> bool:
