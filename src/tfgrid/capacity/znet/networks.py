@@ -184,7 +184,7 @@ class Networks:
         netns = self._netns(network)
         if ("ip", rules.gateway_table) not in nftables.read_comments(netns):
             return ()
-        seen = nftables.read_map(netns, "ip", rules.gateway_table, rules.forwards_map)
+        seen = nftables.read_ports(netns, rules.gateway_table, rules.forwards_map)
         return tuple(plan_forwards(record, seen, netns))
 
     def _netns(self, network: str) -> Path:

@@ -56,7 +56,7 @@ def read_state(site: Site, network: str, *, kernel: bool, process: bool) -> Stat
     tunnel = model.tunnel_name(network)
     forwards: dict[str, str] = {}
     if ("ip", rules.gateway_table) in tables:
-        forwards = nftables.read_map(path, "ip", rules.gateway_table, rules.forwards_map)
+        forwards = nftables.read_ports(path, rules.gateway_table, rules.forwards_map)
     device = None
     if tunnel in tenant.links and (kernel or process):
         uapi = None if kernel else site.uapi_directory / f"{tunnel}.sock"

@@ -2,10 +2,14 @@
 
 The process makes its interface in the node's namespace, so that its UDP socket is on the underlay; the interface
 is then moved to the tenant and the socket stays. When the process ends, its interface goes with it.
+
+A launcher that was itself restarted may not know a process that still runs. It is found by its control socket,
+left alone as long as it serves, and ended like any other.
 """
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from tfgrid.capacity.znet import model
@@ -13,7 +17,7 @@ from tfgrid.capacity.znet.model import Site
 from tfgrid.core import errors
 from tfgrid.core.clock import Clock
 from tfgrid.jumpscale.executors import Launcher, Spawn
-from tfgrid.jumpscale.sal import topology, wireguard
+from tfgrid.jumpscale.sal import processes, topology, wireguard
 
 __all__ = ["Tunnels"]
 
@@ -33,8 +37,11 @@ class Tunnels:
 
     async def alive(self, network: str) -> bool:
         """Whether the network's process lives."""
-        launched = (await self._launcher.list()).get(model.tunnel_name(network))
-        return launched is not None and not launched.ended
+        name = model.tunnel_name(network)
+        launched = (await self._launcher.list()).get(name)
+        if launched is not None and not launched.ended:
+            return True
+        return wireguard.serving_pid(self._socket(name)) is not None
 
     async def start(self, spawn: Spawn) -> None:
         """Start a process anew and return when its interface and socket are there.
@@ -43,9 +50,8 @@ class Tunnels:
             errors.Failed: TFG-3403, it ended or did not come up in time.
 
         """
-        await self._launcher.stop(spawn.name, _STOP_SECONDS)
-        uapi = self._site.uapi_directory / f"{spawn.name}.sock"
-        uapi.unlink(missing_ok=True)
+        await self._end(spawn.name)
+        uapi = self._socket(spawn.name)
         await self._launcher.spawn(spawn)
         until = self._clock.monotonic_ms() + int(_START_SECONDS * 1000)
         while self._clock.monotonic_ms() < until:
@@ -69,6 +75,17 @@ class Tunnels:
 
     async def stop(self, network: str) -> None:
         """End the network's process, if there is one, and remove its socket."""
-        name = model.tunnel_name(network)
+        await self._end(model.tunnel_name(network))
+
+    async def _end(self, name: str) -> None:
         await self._launcher.stop(name, _STOP_SECONDS)
-        (self._site.uapi_directory / f"{name}.sock").unlink(missing_ok=True)
+        pid = wireguard.serving_pid(self._socket(name))
+        held = processes.Held.open(pid) if pid else None
+        if held:
+            with held:
+                held.signal(signal.SIGKILL)
+                held.wait(_STOP_SECONDS)
+        self._socket(name).unlink(missing_ok=True)
+
+    def _socket(self, name: str) -> Path:
+        return self._site.uapi_directory / f"{name}.sock"

@@ -1,6 +1,6 @@
-"""Route netlink (RFC 3549) as bytes: a socket in a namespace, requests, attributes, answers.
+"""Netlink (RFC 3549) as bytes: a socket in a namespace, requests, attributes, answers.
 
-Only what `links` needs. A library for all of netlink costs a node process 25 MB and a quarter of a second at
+Only what `links`, `topology` and `nftables` need. A library for all of netlink costs a node process 25 MB and a quarter of a second at
 start (see `docs/decisions/own-netlink.md`); this costs neither. Messages are in the machine's byte order and
 padded to four bytes, as the kernel wants them.
 """
@@ -21,16 +21,23 @@ __all__ = [
     "Socket",
     "attribute",
     "attributes",
+    "each_attribute",
     "flag_ack",
     "flag_create",
     "flag_dump",
     "flag_exclusive",
     "flag_replace",
     "nested",
+    "netfilter",
     "open_in",
+    "route",
     "text",
 ]
 
+route: Final = 0
+"""NETLINK_ROUTE: links, addresses, routes."""
+netfilter: Final = 12
+"""NETLINK_NETFILTER: packet rules."""
 flag_ack: Final = 0x05
 """NLM_F_REQUEST | NLM_F_ACK: do it and say whether it worked."""
 flag_create: Final = 0x400
@@ -69,23 +76,26 @@ def text(kind: int, value: str) -> bytes:
 
 def attributes(data: bytes) -> dict[int, bytes]:
     """The attributes in `data` by type; of a repeated type the last."""
-    found: dict[int, bytes] = {}
+    return dict(each_attribute(data))
+
+
+def each_attribute(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes in `data` in order, as type and content; what is cut short is left out."""
     offset = 0
     while offset + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         if length < _ATTRIBUTE.size:
             break
-        found[kind & _TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
+        yield kind & _TYPE_MASK, data[offset + _ATTRIBUTE.size : offset + length]
         offset += length + (-length % 4)
-    return found
 
 
 class Socket:
-    """A route netlink socket of the network namespace in which it was opened, wherever it is used."""
+    """A netlink socket of the network namespace in which it was opened, wherever it is used."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: int = route) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        self._socket = socket.socket(socket.AF_NETLINK, kind, protocol)
         self._socket.settimeout(_ANSWER_SECONDS)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         self._socket.bind((0, 0))
@@ -137,13 +147,13 @@ def _raise_if_error(content: bytes) -> None:
 
 
 @contextmanager
-def open_in(netns: Path | None) -> Iterator[Socket]:
+def open_in(netns: Path | None, protocol: int = route) -> Iterator[Socket]:
     """A socket in a pinned namespace, or in the caller's own; the thread is back where it was."""
     if netns is None:
-        opened = Socket()
+        opened = Socket(protocol)
     else:
         with namespaces.inside(netns):
-            opened = Socket()
+            opened = Socket(protocol)
     try:
         yield opened
     finally:

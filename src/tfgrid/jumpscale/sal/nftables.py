@@ -3,14 +3,14 @@
 A table is text in nft's own language. Its digest stands in the table's comment, so that what is there can be
 compared with what should be without parsing rules back. A map that changes while packets flow is filled element
 by element and its table is never flushed. Every change is one run of `nft`, which the kernel takes or refuses as
-a whole. Refuses with TFG-3603; TFG-3604 where there is no `nft`.
+a whole; reading is by netlink and starts no process, because a node reads all the time. Refuses with TFG-3603; TFG-3604 where there is no `nft`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
+import ipaddress
+import struct
 import subprocess
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from tfgrid.core import errors
-from tfgrid.jumpscale.sal import namespaces
+from tfgrid.jumpscale.sal import namespaces, netlink
 from tfgrid.jumpscale.sal.change import Argv, Change
 from tfgrid.jumpscale.sal.links import entering
 
@@ -29,14 +29,17 @@ __all__ = [
     "TableRemove",
     "TableSet",
     "read_comments",
-    "read_map",
+    "read_ports",
 ]
 
 Family: TypeAlias = Literal["inet", "ip", "ip6", "bridge", "arp", "netdev"]
 
 _TIMEOUT_SECONDS: Final = 20
-_TABLE: Final = re.compile(r"^table (\w+) (\S+) \{$")
-_COMMENT: Final = re.compile(r'^\tcomment "([^"]*)"$')
+_NFTABLES: Final = 10 << 8
+_GET_TABLE, _GET_ELEMENTS = 1, 13
+_HEAD: Final = struct.Struct("!BBH")
+_FAMILY_ANY, _FAMILY_IP = 0, 2
+_FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,29 +112,60 @@ class ElementRemove(_Rules):
 
 
 def read_comments(netns: Path | None) -> dict[tuple[str, str], str]:
-    """The comment of every table of a namespace, by family and name."""
-    found: dict[tuple[str, str], str] = {}
-    current = ("", "")
-    for line in _nft(netns, "-t", "list", "ruleset").splitlines():
-        if table := _TABLE.match(line):
-            current = (table[1], table[2])
-            found[current] = ""
-        elif comment := _COMMENT.match(line):
-            found[current] = comment[1]
+    """The comment of every table of a namespace, by family and name.
+
+    Raises:
+        errors.Failed: TFG-3607, the rules cannot be read.
+
+    """
+    found = {}
+    for answer in _dump(netns, _GET_TABLE, _FAMILY_ANY):
+        said = netlink.attributes(answer[_HEAD.size :])
+        name = said.get(1, b"").rstrip(b"\0").decode("ascii", "replace")
+        family = _FAMILIES.get(answer[0], str(answer[0]))
+        found[family, name] = _comment_in(said.get(6, b""))
     return found
 
 
-def read_map(netns: Path | None, family: Family, table: str, name: str) -> dict[str, str]:
-    """The elements of a map, as they are written in rules."""
-    answer = json.loads(_nft(netns, "-j", "list", "map", family, table, name))
-    found = [each["map"].get("elem", []) for each in answer["nftables"] if "map" in each]
-    return {_word(key): _word(value) for elements in found for key, value in elements}
+def read_ports(netns: Path | None, table: str, name: str) -> dict[str, str]:
+    """The elements of a map of an `ip` table from ports to addresses with ports, as they are written in rules.
+
+    Raises:
+        errors.Failed: TFG-3607, the rules cannot be read, or there is no such map.
+
+    """
+    body = netlink.text(1, table) + netlink.text(2, name)
+    found = {}
+    for answer in _dump(netns, _GET_ELEMENTS, _FAMILY_IP, body):
+        elements = netlink.attributes(answer[_HEAD.size :]).get(3, b"")
+        for _, element in netlink.each_attribute(elements):
+            said = netlink.attributes(element)
+            key = netlink.attributes(said.get(1, b"")).get(1, b"")
+            value = netlink.attributes(said.get(2, b"")).get(1, b"")
+            port, address = int.from_bytes(key[:2], "big"), ipaddress.IPv4Address(value[:4])
+            found[str(port)] = f"{address} . {int.from_bytes(value[4:6], 'big')}"
+    return found
 
 
-def _word(value: object) -> str:
-    if isinstance(value, dict) and "concat" in value:
-        return " . ".join(map(str, value["concat"]))
-    return str(value)
+def _dump(netns: Path | None, kind: int, family: int, body: bytes = b"") -> list[bytes]:
+    try:
+        with netlink.open_in(netns, netlink.netfilter) as opened:
+            return opened.read(_NFTABLES | kind, _HEAD.pack(family, 0, 0) + body)
+    except OSError as error:
+        raise errors.Failed(
+            "TFG-3607", f"cannot read the packet rules: {error.strerror}",
+            where=str(netns or ""), errno=error.errno or 0,
+        ) from error  # fmt: skip
+
+
+def _comment_in(data: bytes) -> str:
+    """The comment in what nft keeps beside a table: type, length, value; type 0 is the comment."""
+    while len(data) >= 2:
+        kind, length = data[0], data[1]
+        if kind == 0:
+            return data[2 : 2 + length].rstrip(b"\0").decode("ascii", "replace")
+        data = data[2 + length :]
+    return ""
 
 
 def _nft(netns: Path | None, *arguments: str, script: str = "") -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import struct
 import subprocess
 from abc import abstractmethod
 from contextlib import nullcontext
@@ -32,11 +33,13 @@ __all__ = [
     "kernel_has_wireguard",
     "public_key",
     "read",
+    "serving_pid",
 ]
 
 _ANSWER_BYTES_MAX: Final = 1024 * 1024
 _ANSWER_SECONDS: Final = 5.0
 _PROBE: Final = "wgprobe0"
+_CREDENTIALS: Final = struct.Struct("=iII")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +165,19 @@ def read(device: str, *, uapi: Path | None = None, netns: Path | None = None) ->
         return _from_dump(_wg(netns, "show", device, "dump"))
     except errors.Failed:
         return None
+
+
+def serving_pid(uapi: Path) -> int | None:
+    """The process that listens on a user-space device's socket, or None if nobody does."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_ANSWER_SECONDS)
+            connection.connect(str(uapi))
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError:
+        return None
+    pid: int = _CREDENTIALS.unpack(peer)[0]
+    return pid or None
 
 
 def kernel_has_wireguard() -> bool:
