@@ -137,7 +137,17 @@ def test_an_error_crosses_the_wire(name: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b"[]", b"null", b'{"code":"TFG-1"}', b'{"code":"x","detail":"y"}', b"\xff", b"[" * 100000, b'{"code":"TFG-1001","detail":"' + b"x" * 100000 + b'"}'],
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"null",
+        b'{"code":"TFG-1"}',
+        b'{"code":"x","detail":"y"}',
+        b"\xff",
+        b"[" * 100000,
+        b'{"code":"TFG-1001","detail":"' + b"x" * 100000 + b'"}',
+    ],
 )
 def test_an_answer_that_is_no_problem_is_named_by_its_status(body: bytes) -> None:
     """Whatever a broken server sends, the client has an error with a code of its own."""

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nacl.bindings
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -254,3 +255,21 @@ def test_a_key_shows_no_secret() -> None:
     shown = repr(keys.SigningKey(seed)) + str(keys.SigningKey(seed))
     assert seed.hex()[:8] not in shown
     assert repr(seed)[2:10] not in shown
+
+
+def test_a_twisted_r_is_refused() -> None:
+    """A signer who adds a point of order eight to R is refused, as only the strict equation does."""
+    seed, message, r = b"k" * 32, b"pay", bytes([7]) + bytes(31)
+    public = keys.SigningKey(seed).public
+    twist = bytes.fromhex(_SMALL_ORDER[4])
+    plain = nacl.bindings.crypto_scalarmult_ed25519_base_noclamp(r)
+    for nonce_point, is_valid in (
+        (plain, True),
+        (nacl.bindings.crypto_core_ed25519_add(plain, twist), False),
+    ):
+        challenge = hashlib.sha512(nonce_point + public + message).digest()
+        h = int.from_bytes(challenge, "little") % _GROUP_ORDER
+        a = int.from_bytes(hashlib.sha512(seed).digest()[:32], "little")
+        a = (a & ((1 << 254) - 8)) | (1 << 254)
+        s = (int.from_bytes(r, "little") + h * a) % _GROUP_ORDER
+        assert keys.verify(public, message, nonce_point + s.to_bytes(32, "little")) is is_valid
