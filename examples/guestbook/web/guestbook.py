@@ -111,7 +111,10 @@ class Redis:
             return [self._answer() for _ in range(min(number, ENTRIES_KEPT))]
         if number > REPLY_BYTES_MAX:
             raise RedisError("an answer too long")
-        return self._file.read(number + 2)[:-2].decode(errors="replace")
+        data = self._file.read(number + 2)
+        if len(data) != number + 2:
+            raise RedisError("an answer cut short")
+        return data[:-2].decode(errors="replace")
 
 
 def connect() -> Redis:

@@ -127,8 +127,9 @@ def _check_keys(table: dict[str, Any], kind: type[msgspec.Struct], path: Path, t
     known = kind.__struct_fields__
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            found = re.search(rf"^\s*(\[+\s*)?[\"']?{re.escape(key)}\b", text, re.MULTILINE)
+            begun = [name for name in known if name.startswith(key)]
+            near = begun or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            found = re.search(rf"(?:^|[{{,])[\s\[]*[\"']?{re.escape(key)}\b", text, re.MULTILINE)
             line = text.count("\n", 0, found.end()) + 1 if found else 1
             raise errors.BadInput(
                 "TFG-3303", f"unknown key {key!r}", where=f"{path}:{line}",

@@ -19,7 +19,7 @@ before its first file is made. The format is drawn to the byte in `docs/formats/
 | `tree` | writing a verified tree |
 | `checking` | every byte and attribute of a tree against its metadata |
 | `source` | fetching over `core.transport` from servers that nobody trusts |
-| `images` | `ImageStore`: what a node keeps, each image materialised once |
+| `image_store` | `ImageStore`: what a node keeps, each image materialised once |
 | `service` | the socketless, read-only chunk service |
 | `library` | list, show, verify and copy what a chunk store publishes |
 
@@ -28,7 +28,7 @@ A node uses `ImageStore`; a publisher uses `pack`, `sign` and `ChunkStore`; a ch
 
 from __future__ import annotations
 
-from tfgrid.capacity.flist.images import Image, ImageStore
+from tfgrid.capacity.flist.image_store import Image, ImageStore
 from tfgrid.capacity.flist.library import ImageSummary, copy, images, verify
 from tfgrid.capacity.flist.model import Config, Manifest, SignedManifest
 from tfgrid.capacity.flist.packing import Packed, pack, publish

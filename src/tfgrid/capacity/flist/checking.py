@@ -33,7 +33,12 @@ def check_tree(path: Path, entries: Sequence[Entry], *, workers: int) -> None:
             something was added, TFG-3234 something is missing or of another type.
 
     """
-    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as fault:
+        raise errors.VerificationFailed(
+            "TFG-3234", f"the tree cannot be read: {fault.strerror}", where=str(path), hint=_HINT
+        ) from fault
     try:
         check = _Check.of(root, entries)
         size = _BATCH_ENTRIES

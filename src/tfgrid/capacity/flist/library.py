@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tfgrid.capacity.flist import listing, signing
-from tfgrid.capacity.flist.images import read_entries
+from tfgrid.capacity.flist.image_store import read_entries
 from tfgrid.capacity.flist.model import Entry, Manifest, SignedManifest
 from tfgrid.capacity.flist.packing import Packed
 from tfgrid.capacity.flist.store import ChunkStore

@@ -37,6 +37,8 @@ AbsolutePath = Annotated[str, Meta(pattern=r"\A/[^\x00]*\Z", max_length=limits.p
 Argument = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z", max_length=limits.text_chars_max)]
 Variable = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")]
 Owner = Annotated[int, Meta(ge=0, lt=limits.uids_per_container)]
+Mtime = Annotated[int, Meta(ge=0, lt=2**32)]
+"""Whole seconds since 1970, as far as every file system can keep them."""
 FileMode = Annotated[int, Meta(ge=0, le=0o777)]
 DirectoryMode = Annotated[int, Meta(ge=0, le=0o1777)]
 Xattrs = Annotated[
@@ -64,7 +66,7 @@ class Directory(Value, frozen=True, tag="directory", tag_field="type"):
     mode: DirectoryMode
     uid: Owner
     gid: Owner
-    mtime: Count
+    mtime: Mtime
     xattrs: Xattrs = field(default_factory=dict)
 
 
@@ -75,7 +77,7 @@ class File(Value, frozen=True, tag="file", tag_field="type"):
     mode: FileMode
     uid: Owner
     gid: Owner
-    mtime: Count
+    mtime: Mtime
     size: Annotated[int, Meta(ge=0, le=limits.image_bytes_max)]
     chunks: tuple[ids.Digested, ...]
     xattrs: Xattrs = field(default_factory=dict)
@@ -87,7 +89,7 @@ class Symlink(Value, frozen=True, tag="symlink", tag_field="type"):
     path: Path
     uid: Owner
     gid: Owner
-    mtime: Count
+    mtime: Mtime
     target: Annotated[
         str, Meta(pattern=r"\A[^\x00]+\Z", min_length=1, max_length=limits.symlink_bytes_max)
     ]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tfgrid.capacity.flist import beneath, listing, signing
 from tfgrid.capacity.flist.model import (
@@ -33,6 +34,9 @@ from tfgrid.core.ids import Digest
 from tfgrid.core.schema import Value
 
 __all__ = ["Packed", "pack", "publish"]
+
+
+mtime_limit: Final = 2**32 - 1
 
 
 class Packed(Value, frozen=True):
@@ -182,7 +186,7 @@ class _Walk:
 
     def _mtime(self, about: os.stat_result) -> int:
         seconds = max(0, about.st_mtime_ns // 1_000_000_000)
-        return seconds if self.mtime_max is None else min(seconds, self.mtime_max)
+        return min(seconds, mtime_limit if self.mtime_max is None else self.mtime_max)
 
     def _xattrs(self, path: str, descriptor: int) -> Xattrs:
         kept: Xattrs = {}

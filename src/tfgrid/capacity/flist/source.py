@@ -118,7 +118,7 @@ async def _fetch_batch(sources: Sequence[Transport], batch: list[Digest], keep: 
             answer = await _ask(source, request, trouble)
             given = None if answer is None else unframed(answer.body, len(asked))
             if not given:
-                if given is not None or answer is not None:
+                if answer is not None:
                     trouble.bad.append("an answer that is not framed chunks")
                 break
             found = {d: frame for d, frame in zip(asked, given, strict=False) if frame}

@@ -170,7 +170,7 @@ class ImageStore:
     async def _fetch(
         self, incoming: ChunkStore, sizes: Mapping[Digest, int], sources: Sequence[Transport]
     ) -> None:
-        wanted = {d: size for d, size in sizes.items() if not incoming.has(d)}
+        wanted = await asyncio.to_thread(_missing, incoming, sizes)
 
         def keep(frames: Mapping[Digest, bytes]) -> Mapping[Digest, str]:
             refused = dict[Digest, str]()
@@ -282,12 +282,20 @@ def _metadata(incoming: ChunkStore, manifest: Manifest) -> bytes:
     return b"".join(_kept(incoming, digest, size) for digest, size in sizes)
 
 
+def _missing(incoming: ChunkStore, sizes: Mapping[Digest, int]) -> dict[Digest, int]:
+    missing = dict[Digest, int]()
+    for digest, size in sizes.items():
+        try:
+            there = incoming.get(digest, size=size) is not None
+        except errors.VerificationFailed:  # a power cut left it half written
+            there = False
+        if not there:
+            missing[digest] = size
+    return missing
+
+
 def _kept(incoming: ChunkStore, digest: Digest, size: int) -> bytes:
-    try:
-        plain = incoming.get(digest, size=size)
-    except errors.VerificationFailed:
-        incoming.remove(digest)
-        raise
+    plain = incoming.get(digest, size=size)
     if plain is None:
         raise errors.NotFound("TFG-3220", "a chunk has gone meanwhile", where=digest)
     return plain
