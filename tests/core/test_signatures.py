@@ -258,7 +258,7 @@ def test_a_key_shows_no_secret() -> None:
 
 
 def test_a_twisted_r_is_refused() -> None:
-    """A signer who adds a point of order eight to R is refused, as only the strict equation does."""
+    """A signer who adds a point of order eight to R is refused, by the strict equation alone."""
     seed, message, r = b"k" * 32, b"pay", bytes([7]) + bytes(31)
     public = keys.SigningKey(seed).public
     twist = bytes.fromhex(_SMALL_ORDER[4])

@@ -11,7 +11,7 @@ import pytest
 
 from tests.house import rules, tree
 
-exceptions_count = 2
+exceptions_count = 3
 """Raised by hand with each new exception, so that the list never grows quietly."""
 
 _EXCEPTIONS: dict[str, dict[str, str]] = tomllib.loads(
