@@ -15,7 +15,7 @@ _RANGES = {
     "contract": range(2300, 2600),
     "farm": range(2600, 2700),
     "sal": range(3000, 3100),
-    "net_sal": range(3000, 3100),
+    "net_sal": range(3600, 3700),
     "container": range(3100, 3200),
     "flist": range(3200, 3300),
     "builders": range(3300, 3400),
