@@ -82,9 +82,10 @@ def check_networks(proposal: Proposal, joined: Mapping[tuple[str, NodeId], list[
     by_network: dict[str, list[NetworkPlace]] = {}
     for part in places:
         by_network.setdefault(part.network, []).append(part)
-        _check_members(part, joined[part.network, part.node])
     for parts in by_network.values():
         _check_parts(parts)
+        for part in parts:
+            _check_members(part, joined[part.network, part.node])
     for one, other in combinations(by_network.values(), 2):
         for first, second in ((one[0].range4, other[0].range4), (one[0].range6, other[0].range6)):
             if _parse(first).overlaps(_parse(second)):

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from tfgrid.core.schema import Name, Text, Value
-from tfgrid.core.units import Money, bytes_text, money_text
+from tfgrid.core.units import Money, money_text
 from tfgrid.ledger.contract.model import Constraints, Container, Network, Workload, asked
 from tfgrid.ledger.contract.planner.order import Order
 from tfgrid.ledger.contract.planner.search import Found, search
@@ -43,7 +43,8 @@ _WORDS: Final[dict[Resource, str]] = {
     "memory_bytes": "memory",
     "disk_bytes": "disk",
 }
-_RELAXED_COST: Final = {"nodes": 300, "farms": 310, "countries": 400, "trust": 500, "spread": 510}
+# Beside thousandths of a resource: another farm is a small thing, a promise to the user is not.
+_RELAXED_COST: Final = {"nodes": 300, "farms": 310, "countries": 600, "trust": 980, "spread": 990}
 _CHANGES_MAX: Final = 5
 _NODES_TRIED_MAX: Final = 48
 _STEPS_TRIED_MAX: Final = 2_000
@@ -86,7 +87,9 @@ def find_changes(
     few = _emptiest(inventory.nodes)
 
     def fits(changed: Sequence[Workload], nodes: Sequence[NodeInfo]) -> Found | None:
-        found = search(changed, nodes, payment=order.payment, cap=cap, steps=_STEPS_TRIED_MAX)
+        found = search(
+            changed, nodes, payment=order.payment, cap=cap, steps=_STEPS_TRIED_MAX, explain=False
+        )
         return found if isinstance(found, Found) else None
 
     tried = [
@@ -100,8 +103,8 @@ def find_changes(
 
 def _emptiest(nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
     """The nodes worth a trial: of each farm the emptiest, and the emptiest of all, in each dimension."""
-    kept: dict[str, NodeInfo] = msgspec.field(default_factory=dict)
-    per_farm: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    kept: dict[str, NodeInfo] = {}
+    per_farm: dict[tuple[str, str], int] = {}
     for name in ("memory_bytes", "cpu_millis", "ssd_bytes"):
         ordered = sorted(nodes, key=lambda n: (-getattr(n.free, name), n.node))
         for rank, node in enumerate(ordered):
@@ -114,42 +117,60 @@ def _emptiest(nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
 
 
 def _like(workloads: Sequence[Workload]) -> list[list[Container]]:
-    """Containers that ask for the same, together; then all of them."""
-    groups: dict[object, list[Container]] = msgspec.field(default_factory=dict)
-    containers = [w for w in workloads if isinstance(w, Container)]
-    for container in containers:
-        groups.setdefault((_key(container), container.constraints), []).append(container)
-    return [*groups.values(), *([containers] if len(groups) > 1 else [])]
-
-
-def _key(container: Container) -> tuple[int, int, int]:
-    return (container.cpu_millis, container.memory_bytes, container.disk_bytes)
+    """Containers that ask for the same, together."""
+    groups: dict[object, list[Container]] = {}
+    for container in workloads:
+        if isinstance(container, Container):
+            key = (asked(container), container.constraints)
+            groups.setdefault(key, []).append(container)
+    return list(groups.values())
 
 
 def _less(
     recipe: Recipe, workloads: Sequence[Workload], fits: Callable[[Sequence[Workload]], bool]
 ) -> Iterator[tuple[int, Change]]:
-    """Less of one resource: the most of it that fits."""
-    for group in _like(workloads):
-        names = tuple(c.name for c in group)
-        for name in _STEPS:
-            now = max(getattr(c, name) for c in group)
+    """Less of one resource for like containers; for all of them where that alone does not help."""
+    groups = _like(workloads)
+    everyone = [container for group in groups for container in group]
+    for name in _STEPS:
+        found = [_lowered(recipe, workloads, group, name, fits) for group in groups]
+        if not any(found) and len(groups) > 1:
+            found = [_lowered(recipe, workloads, everyone, name, fits)]
+        yield from (pair for pair in found if pair)
 
-            def change(value: int, name: Resource = name, names: Any = names) -> Change:
-                text = f"{value / 1000:g}" if name == "cpu_millis" else bytes_text(value)
-                settings = _settings(recipe, names, name, text)
-                short = " ".join(f"--set {k}={v}" for k, v in settings.items())
-                words = f"lower {_WORDS[name]} of {', '.join(names)} to {text}"
-                return Change(
-                    field=name, workloads=names, value=value, parameters=settings,
-                    text=f"{words} ({short})" if short else words,
-                )  # fmt: skip
 
-            value = _most(
-                _LEAST[name], now, _STEPS[name], lambda v: fits(apply_change(workloads, change(v)))
-            )
-            if value is not None:
-                yield 1000 * (now - value) // now, change(value)
+def _lowered(
+    recipe: Recipe,
+    workloads: Sequence[Workload],
+    group: Sequence[Container],
+    name: Resource,
+    fits: Callable[[Sequence[Workload]], bool],
+) -> tuple[int, Change] | None:
+    """The most of one resource with which these containers fit, and how much less that is."""
+    names = tuple(container.name for container in group)
+    now = max(getattr(container, name) for container in group)
+    bare = Change(field=name, workloads=names, value=now, text="")
+
+    def fits_with(value: int) -> bool:
+        return fits(apply_change(workloads, msgspec.structs.replace(bare, value=value)))
+
+    value = _most(_LEAST[name], now, _STEPS[name], fits_with)
+    if value is None:
+        return None
+    text = f"{value / 1000:g}" if name == "cpu_millis" else _exact(value)
+    settings = _settings(recipe, names, name, text)
+    short = " ".join(f"--set {key}={setting}" for key, setting in settings.items())
+    words = f"lower {_WORDS[name]} of {', '.join(names)} to {text}"
+    change = msgspec.structs.replace(
+        bare, value=value, parameters=settings, text=f"{words} ({short})" if short else words
+    )
+    return 1000 * (now - value) // now, change
+
+
+def _exact(size: int) -> str:
+    """Whole MiB as text that reads back as the same number."""
+    mebibytes = size // 1024**2
+    return f"{mebibytes}MiB" if mebibytes % 1024 else f"{mebibytes // 1024}GiB"
 
 
 def _most(least: int, now: int, step: int, fits: Callable[[int], bool]) -> int | None:
@@ -165,13 +186,13 @@ def _most(least: int, now: int, step: int, fits: Callable[[int], bool]) -> int |
 
 def _settings(recipe: Recipe, names: Sequence[str], field: Resource, text: str) -> dict[str, str]:
     """The recipe's parameters that alone decide this field of these workloads."""
-    found: dict[str, str] = msgspec.field(default_factory=dict)
+    found: dict[str, str] = {}
     for template in recipe.workloads:
         if any(name == template.name or name.startswith(f"{template.name}-") for name in names):
             whole = str(_body(template).get(_WORDS[field], ""))
             if not (whole.startswith("${") and whole.endswith("}") and whole.count("$") == 1):
                 return {}
-            found[whole[2:-1]] = text.replace(" ", "")
+            found[whole[2:-1]] = text
     return found
 
 
@@ -183,7 +204,7 @@ def _relaxed(
     workloads: Sequence[Workload], fits: Callable[[Sequence[Workload]], Found | None]
 ) -> Iterator[tuple[int, Change]]:
     """One constraint loosened for all workloads that have it alike."""
-    groups: dict[Constraints, list[str]] = msgspec.field(default_factory=dict)
+    groups: dict[Constraints, list[str]] = {}
     for workload in workloads:
         if not isinstance(workload, Network):
             groups.setdefault(workload.constraints, []).append(workload.name)
@@ -218,7 +239,7 @@ def _wider(
         return None
     attribute = {"nodes": "node", "farms": "farm", "countries": "country", "trust": "trust"}[field]
     label = {"nodes": "name", "farms": "farm_name"}.get(field, attribute)
-    added: dict[str, str] = msgspec.field(default_factory=dict)
+    added: dict[str, str] = {}
     for name in names:
         node = found.nodes[name]
         if getattr(node, attribute) not in getattr(asks, field):
@@ -236,7 +257,9 @@ def _dearer(
     cap = order.price_cap_per_day
     if cap is None:
         return
-    found = search(workloads, inventory.nodes, payment=order.payment, steps=_STEPS_TRIED_MAX)
+    found = search(
+        workloads, inventory.nodes, payment=order.payment, steps=_STEPS_TRIED_MAX, explain=False
+    )
     if isinstance(found, Found):
         price = sum(
             int(found.nodes[w.name].prices.of(asked(w)))

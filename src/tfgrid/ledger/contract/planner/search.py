@@ -196,6 +196,7 @@ def search(
     payment: Payment,
     cap: int | None = None,
     steps: int = steps_max,
+    explain: bool = True,
 ) -> Found | Refused:
     """Places for the containers and routes among `workloads`.
 
@@ -205,6 +206,7 @@ def search(
         payment: nodes of farms that do not offer it are refused.
         cap: the most that all may cost a day, in ten-millionths of a TFT.
         steps: how long to search before giving up.
+        explain: whether to gather reasons; a trial needs none.
 
     """
     placed = [w for w in workloads if not isinstance(w, Network)]
@@ -228,8 +230,8 @@ def search(
     )  # fmt: skip
     empty = next((w for w in order if not candidates[w.name]), None)
     if empty is None and task.run(0, 0, 0):
-        return _found(task, payment)
-    return _refused(task, empty, payment)
+        return _found(task, payment, explain=explain)
+    return _refused(task, empty, payment, explain=explain)
 
 
 def _load_permille(node: NodeInfo) -> int:
@@ -283,12 +285,13 @@ def _cheapest_rest(
     return rest[::-1]
 
 
-def _found(task: _Search, payment: Payment) -> Found:
+def _found(task: _Search, payment: Payment, *, explain: bool) -> Found:
     fitting, skipped = {}, {}
     for workload in task.order:
         seats, chosen = task.candidates[workload.name], task.chosen[workload.name]
         fitting[workload.name] = len(seats)
-        skipped[workload.name] = tuple(_why_skipped(task, workload, chosen, payment))
+        notes = _why_skipped(task, workload, chosen, payment) if explain else ()
+        skipped[workload.name] = tuple(notes)
     nodes = {name: seat.node for name, seat in task.chosen.items()}
     return Found(nodes=nodes, fitting=fitting, skipped=skipped)
 
@@ -341,13 +344,13 @@ def _static_reasons(workload: Placed, seat: _Seat, payment: Payment) -> list[str
     return reasons
 
 
-def _refused(task: _Search, empty: Placed | None, payment: Payment) -> Refused:
+def _refused(task: _Search, empty: Placed | None, payment: Payment, *, explain: bool) -> Refused:
     workload = empty or task.order[max(task.deepest, 0)]
     likes: dict[int, Placed] = {}
     for one in task.order:
         likes.setdefault(id(task.candidates[one.name]), one)
     reasons: dict[NodeId, tuple[str, ...]] = {}
-    for seat in task.seats:
+    for seat in task.seats if explain else ():
         found = [
             f"{one.name}: {reason}"
             for one in likes.values()
