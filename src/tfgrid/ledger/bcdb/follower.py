@@ -9,7 +9,7 @@ wants and judges the others by their headers.
 **Halting.** A checkpoint of another log, a log that shrank, another history or an entry against the rules ends the
 following for good: the reason and both checkpoints are kept in the store, and every later `sync` refuses. An
 older checkpoint of the same history shown again is refused without halting, since anybody on the way could
-do that, and so is an answer that is merely damaged.
+do that, and so is an answer that is merely damaged: before a page alone counts as a lie, the server is asked again.
 
 **Store.** Verified entries are kept in segments, then the checkpoint. A restart replays them through the same rules,
 without network. Segments that do not give the checkpoint's root are dropped and fetched again; the checkpoint
@@ -105,6 +105,8 @@ class Follower:
         self._hashes = bytearray()
         self._note = ""
         self._segment = _Segment(first=0, leaves=(), bodies=())
+        self._unkept: list[_Segment] = []
+        self._new: list[Entry] = []
         self._last_time = 0
         self._fresh_ms: int | None = None
         self._told_ms = 0
@@ -131,7 +133,7 @@ class Follower:
         return (self._clock.monotonic_ms() - self._fresh_ms) / 1000
 
     async def sync(self, wait_seconds: int = 0) -> list[Entry]:
-        """Read up to the ledger's head; returns the new entries, in order.
+        """Read up to the ledger's head; returns the entries that were not returned before, in order.
 
         Args:
             wait_seconds: how long the server may hold the answer while there is nothing new.
@@ -142,7 +144,6 @@ class Follower:
             errors.Unreachable: TFG-1301.
 
         """
-        new: list[Entry] = []
         while True:
             self._refuse_if_halted()
             page = await ask(
@@ -150,13 +151,13 @@ class Follower:
                 limit=limits.feed_page_entries_max, wait=wait_seconds,
                 bodies=1 if self._wants is None else 0,
             )  # fmt: skip
-            checkpoint = self._read_note(page.checkpoint)
+            checkpoint = await self._read_note(page.checkpoint)
             await self._check_history(page.checkpoint, checkpoint)
             entries = await self._verify_page(page, checkpoint)
             bodies = await self._bodies_of(page, entries)
             self._apply(page.checkpoint, checkpoint, entries, bodies)
-            new += entries
             if self.size == checkpoint.size:
+                new, self._new = self._new, []
                 return new
             if not entries:
                 raise errors.VerificationFailed(
@@ -165,16 +166,24 @@ class Follower:
                 )  # fmt: skip
             wait_seconds = 0
 
-    def _read_note(self, text: str) -> Checkpoint:
-        """The checkpoint in a note; a well-formed one of another log or by other keys halts."""
+    async def _read_note(self, text: str) -> Checkpoint:
+        """The checkpoint in a note; a ledger that shows another log or other keys, twice, halts."""
         try:
             return note.read(text, self.trust)
         except errors.VerificationFailed as fault:
-            if fault.code == "TFG-2101":
+            if fault.code == "TFG-2101" or await self._is_ours_now():
                 raise
             raise self._halt(
                 "TFG-2124", f"the ledger changed identity: {fault.what}", text
             ) from fault
+
+    async def _is_ours_now(self) -> bool:
+        """Whether the server, asked again, shows a checkpoint of our ledger: then the first was damaged."""
+        try:
+            note.read((await ask(self._transport, "checkpoint", Head)).checkpoint, self.trust)
+        except errors.VerificationFailed as fault:
+            return fault.code not in {"TFG-2102", "TFG-2103"}
+        return True
 
     async def _check_history(self, text: str, shown: Checkpoint) -> None:
         """Hold that a signed checkpoint and ours are of one history."""
@@ -185,6 +194,8 @@ class Follower:
             raise self._halt(
                 "TFG-2125", f"the ledger shrank from {head.size} to {shown.size} entries", text
             )
+        if self.size < head.size and not await self._is_joined(head, shown):
+            raise self._halt("TFG-2123", "the ledger rewrote its history", text)
         if shown.size <= self.size:
             if self._root_of(shown.size) != shown.root:
                 raise self._halt("TFG-2123", "the ledger rewrote its history", text)
@@ -192,6 +203,19 @@ class Follower:
                 raise errors.VerificationFailed(
                     "TFG-2122", "the ledger shows an old checkpoint again", where=self.trust.ledger
                 )
+
+    async def _is_joined(self, head: Checkpoint, shown: Checkpoint) -> bool:
+        """Whether two checkpoints are of one history, asked where our own copy does not reach."""
+        old, new = sorted((head, shown), key=lambda c: c.size)
+        proof: Sequence[str] = ()
+        if old.size != new.size:
+            answer = await ask(self._transport, "consistency", Head, old=old.size, new=new.size)
+            proof = answer.consistency
+        try:
+            check_consistency(old, new, proof)
+        except errors.VerificationFailed:
+            return False
+        return True
 
     async def _verify_page(self, page: Page, checkpoint: Checkpoint) -> list[Entry]:
         """The entries of a page, if they continue ours and are in the checkpoint's tree."""
@@ -251,8 +275,7 @@ class Follower:
                     "TFG-2126", f"entry {entry.position} is against the rules: {fault}", text
                 ) from fault
             self._gather(entry, body)
-        if entries:
-            self._keep_segment()
+        self._keep_segments()
         if self.size == checkpoint.size:
             self._believe(text, checkpoint)
 
@@ -292,15 +315,21 @@ class Follower:
         old = self._segment
         size = sum(len(b or "") + limits.header_bytes_max // 4 for b in old.bodies)
         if len(old.leaves) >= limits.feed_page_entries_max or size > _SEGMENT_BYTES:
-            self._keep_segment()
+            self._unkept.append(old)
             old = _Segment(first=entry.position, leaves=(), bodies=())
         self._segment = _Segment(
             first=old.first, leaves=(*old.leaves, entry.leaf), bodies=(*old.bodies, text)
         )
+        self._new.append(entry)
 
-    def _keep_segment(self) -> None:
-        name = f"{self._name}/segments/{self._segment.first:016}"
-        self._store.write(name, canonical.encode(self._segment))
+    def _keep_segments(self) -> None:
+        """Write what is not in the store yet; after a failure the next call writes it."""
+        if not self._new:
+            return
+        for segment in (*self._unkept, self._segment):
+            name = f"{self._name}/segments/{segment.first:016}"
+            self._store.write(name, canonical.encode(segment))
+        self._unkept.clear()
 
     def _load(self) -> None:
         """Replay what was kept, up to the checkpoint that was kept after it."""
@@ -319,6 +348,7 @@ class Follower:
             )
         except errors.GridError:
             sound = False
+        self._new, self._unkept = [], []
         if not sound:
             self._forget()
         self.head, self._note = checkpoint, text
