@@ -93,7 +93,7 @@ def test_an_image_is_built_published_and_verified(described: Path, place: Path) 
 
 
 def test_the_same_inputs_give_the_same_image(described: Path, place: Path, tmp_path: Path) -> None:
-    """Built from nothing a second time elsewhere, every byte is the same, and nothing stays mounted."""
+    """Built anew elsewhere, every byte is the same, and nothing stays mounted."""
     first, _ = build(described, place)
     second, said = build(described, tmp_path)
     assert not second.cached and len(said) > 3
@@ -125,7 +125,7 @@ def test_an_empty_store_is_filled_from_the_cache(
 def test_a_damaged_cache_is_no_cache(
     described: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    """A cache with a flipped byte, a lost chunk or a broken index leads to a build, never to a bad image."""
+    """A flipped byte, a lost chunk or a broken index leads to a build, never to a bad image."""
     shutil.copytree(place / "cache", tmp_path / "cache")
     kept = tmp_path / "cache/small"
     largest = max((kept / "store/chunks").rglob("*"), key=lambda path: path.stat().st_size)

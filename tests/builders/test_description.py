@@ -160,7 +160,7 @@ def test_the_command_is_an_argument_vector(tmp_path: Path) -> None:
 
 
 def test_new_indexes_are_new_inputs(tmp_path: Path) -> None:
-    """What stands for the packages' versions changes with the signed indexes of its own suite only."""
+    """What stands for the packages' versions changes with its own suite's indexes only."""
     before = debian.releases_digest("bookworm", tmp_path)
     (tmp_path / "deb_dists_trixie_InRelease").write_text("other")
     assert debian.releases_digest("bookworm", tmp_path) == before

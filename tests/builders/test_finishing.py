@@ -48,7 +48,7 @@ def test_what_a_container_does_not_need_is_left_out(tmp_path: Path) -> None:
 
 
 def test_users_are_entered_once(tmp_path: Path) -> None:
-    """Root, nobody and the image's user stand in both tables, and one that is there is left alone."""
+    """Root, nobody and the image's user are entered; one that is there is left alone."""
     root = tree(tmp_path)
     (root / "etc/passwd").write_text("root:x:0:0:known:/root:/bin/sh\n")
     finished(tmp_path, root, user=description.User(name="app", id=77))
@@ -101,7 +101,7 @@ def test_a_link_itself_can_be_removed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", ["/bin/gone", "app", "/etc", "/loop", "/out/app", "/etc/host"])
 def test_a_program_that_is_not_in_the_image_is_refused(tmp_path: Path, program: str) -> None:
-    """The entrypoint is looked up as the container would, links and all, and never on this machine."""
+    """The program is looked up as the container would, and never on this machine."""
     root = tree(tmp_path)
     (root / "loop").symlink_to("loop")
     (root / "out").symlink_to(tmp_path / "outside")

@@ -1,4 +1,4 @@
-"""What somebody with access to a node's disk might do to an image, and the code that must follow."""
+"""What somebody at a node's disk might do to an image, and the code that must follow."""
 
 from __future__ import annotations
 

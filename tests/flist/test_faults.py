@@ -55,7 +55,7 @@ def test_a_full_disk_leaves_nothing_behind(
     tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch,
     size_kib: int, ahead: bool,
 ) -> None:  # fmt: skip
-    """Wherever the space ends, what was written is removed, and with more space the image is made."""
+    """Wherever the space ends, all is removed, and with more space the image is made."""
     published = trees.publish(tmp_path)
     node = flist.ImageStore(small_disk(size_kib * KIB) / "node")
     check = flist.ImageStore._check_space
@@ -116,7 +116,7 @@ def crashed(directory: Path, published: trees.Published, step: int) -> bool:
 
 @pytest.mark.slow
 def test_a_crash_at_any_step_leaves_no_image_that_is_not_whole(tmp_path: Path) -> None:
-    """After a kill at each of many points, a new start sees the whole image or none, and can make it."""
+    """After a kill at any point a new start sees the whole image or none, and can make it."""
     published = trees.publish(tmp_path)
     points = 0
     for step in itertools.count(0, 5):

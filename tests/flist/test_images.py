@@ -95,7 +95,7 @@ def test_the_signer_is_asked_for_each_time(
 def test_a_change_on_disk_between_two_starts_is_found(
     published: trees.Published, node: flist.ImageStore, name: str
 ) -> None:
-    """Bytes, owners, modes, times, attributes, links and additions are all found, and said by code."""
+    """Bytes, owners, modes, times, attributes, links and additions are all found."""
     image = ensure(node, published)
     asyncio.run(node.recheck(image.digest))
     code, tamper = tampering.TAMPERINGS[name]
@@ -239,7 +239,7 @@ def resigned(published: trees.Published, **changes: object) -> trees.Published:
 def test_the_chunks_of_one_image_do_not_serve_the_manifest_of_another(
     tmp_path: Path, published: trees.Published, node: flist.ImageStore
 ) -> None:
-    """Mix and match: metadata of A under the root of B is refused, as are totals that do not agree."""
+    """Metadata of A under the root of B is refused, as are totals that do not agree."""
     (tmp_path / "t").mkdir()
     other = trees.publish(tmp_path, name="other", tree=tmp_path / "t")
     theirs = {"metadata": other.manifest.metadata, "metadata_bytes": other.manifest.metadata_bytes}
@@ -277,7 +277,7 @@ def hostile(published: trees.Published, data: bytes) -> trees.Published:
             "TFG-3208",
             (
                 b'{"gid":0,"mtime":0,"path":"a","target":"/tmp","type":"symlink","uid":0}\n'
-                b'{"gid":0,"mode":493,"mtime":0,"path":"a/b","type":"directory","uid":0,"xattrs":{}}\n'
+                b'{"path":"a/b","target":"c","type":"link"}\n'
             ),
         ),
         ("TFG-3209", b'{"path":"a","target":"../../../etc/shadow","type":"link"}\n'),

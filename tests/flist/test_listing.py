@@ -134,7 +134,7 @@ def test_a_listing_that_breaks_a_rule_is_refused(code: str, entries: list[Entry]
     ],
 )
 def test_an_entry_that_no_image_may_hold_does_not_parse(line: bytes) -> None:
-    """Devices, pipes, setuid bits, foreign owners, forbidden attributes and other byte forms are refused."""
+    """Devices, pipes, setuid bits, owners, attributes and other byte forms are refused."""
     start = listing.encode([folder()])
     assert listing.parse(start + listing.encode([file("a")])[24:])
     with pytest.raises(errors.BadInput) as caught:
@@ -192,7 +192,7 @@ def test_whatever_parses_stays_inside(entries: list[Entry]) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 300), st.integers(0, 255))
 def test_no_bytes_crash_the_parser(tail: bytes, at: int, value: int) -> None:
-    """Arbitrary and damaged bytes are refused with an error of ours, or are the very same listing."""
+    """Any bytes are refused with an error of ours, or are the very same listing."""
     good = listing.encode([folder(), file("a", 3, (A,)), symlink("b", "c")])
     damaged = good[:at] + bytes([value]) + good[at + 1 :]
     for data in (listing.magic + tail, tail, damaged, good + tail):

@@ -37,7 +37,8 @@ PAGE = """<!doctype html>
 <title>Guestbook</title>
 <style>
 :root {{ color-scheme: light dark; --edge: color-mix(in srgb, currentColor 18%, transparent) }}
-body {{ font: 1.05rem/1.6 system-ui, sans-serif; max-width: 38rem; margin: 3rem auto; padding: 0 1rem }}
+body {{ font: 1.05rem/1.6 system-ui, sans-serif; max-width: 38rem; margin: 3rem auto;
+  padding: 0 1rem }}
 h1 {{ font-weight: 650; letter-spacing: -.02em; margin-bottom: .25rem }}
 p.lead {{ opacity: .7; margin-top: 0 }}
 form {{ display: grid; gap: .6rem; margin: 1.5rem 0 2rem }}
@@ -54,7 +55,8 @@ footer {{ border-top: 1px solid var(--edge); margin-top: 2rem; padding-top: .8re
 <p class="lead">{lead}</p>
 <form method="post" action="/">
 <input name="name" placeholder="Your name" maxlength="{name_max}" required>
-<textarea name="text" placeholder="Say something kind" rows="3" maxlength="{text_max}" required></textarea>
+<textarea name="text" placeholder="Say something kind" rows="3" maxlength="{text_max}"
+ required></textarea>
 <button>Sign</button>
 </form>
 <ol>
@@ -243,11 +245,12 @@ class Server(ThreadingHTTPServer):
 def main() -> None:
     """Serve until told to stop."""
     port = int(os.environ.get("PORT", "8080"))
-    # The first process of a container has no default actions: unhandled, this signal would be ignored.
+    # The first process of a container has no default actions: unhandled, this would be ignored.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     both = socket.has_dualstack_ipv6()
     Server.address_family = socket.AF_INET6 if both else socket.AF_INET
-    with Server(("::" if both else "0.0.0.0", port), Handler) as server:  # noqa: S104 - its network is private
+    everywhere = "::" if both else "0.0.0.0"  # noqa: S104 - its network is private
+    with Server((everywhere, port), Handler) as server:
         server.serve_forever()
 
 

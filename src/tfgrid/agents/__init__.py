@@ -6,7 +6,8 @@
 | `threebot` | what to order, and when to tell its owner |
 | `builders` | what goes into an image |
 
-`zos` and `threebot` never import each other: a farmer's node and a user's bot share nothing but records.
+`zos` and `threebot` never import each other: a farmer's node and a user's bot share nothing but
+records.
 """
 
 __all__ = ["builders", "threebot", "zos"]

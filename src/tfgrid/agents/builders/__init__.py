@@ -1,7 +1,7 @@
 """Images from a directory with a small declarative file.
 
     read(directory)                          image.toml and the files it names, checked
-    build(directory, keyring=..., ...)       packages by mmdebstrap, files, pack, sign, publish; cached by content
+    build(directory, keyring=..., ...)       packages, files, pack, sign, publish; cached by content
 
 | module | what it holds |
 |---|---|

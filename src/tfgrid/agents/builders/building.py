@@ -1,8 +1,9 @@
 """From a directory to a published image, and the cache that shortens the way.
 
-The cache is keyed by content: `image.toml`, the bytes and modes of the files it names, the signed Debian indexes that the
-machine has, and the version of this builder. It holds the packed tree of the latest build of each image
-name, so that another grid, another signer or a second run signs and publishes in well under a second.
+The cache is keyed by content: `image.toml`, the bytes and modes of the files it names, the signed
+Debian indexes that the machine has, and the version of this builder. It holds the packed tree of
+the latest build of each image name, so that another grid, another signer or a second run signs and
+publishes in well under a second.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tfgrid.capacity import flist
 from tfgrid.core import canonical, errors
 from tfgrid.core.identity import Keyring
 from tfgrid.core.ids import Digest, Digested
-from tfgrid.core.schema import Value
+from tfgrid.core.schema import Count, Value
 
 __all__ = ["Built", "build"]
 
@@ -44,9 +45,9 @@ class Built:
 
 
 class _Inputs(Value, frozen=True):
-    version: int
+    version: Count
     description: Description
-    files: tuple[tuple[str, int, str], ...]
+    files: tuple[tuple[str, Count, str], ...]
     releases: str
 
 
@@ -75,7 +76,8 @@ def build(
         fresh: build even if nothing has changed.
 
     Raises:
-        errors.BadInput: TFG-3301 to TFG-3305, TFG-3309, TFG-3311, TFG-32xx for what an image cannot carry.
+        errors.BadInput: TFG-3301 to TFG-3305, TFG-3309, TFG-3311, TFG-32xx for what an image cannot
+            carry.
         errors.Failed: TFG-3307, TFG-3310, TFG-3312 the disk refused, TFG-3213.
         errors.MachineLacks: TFG-3306, TFG-3308.
 

@@ -1,7 +1,8 @@
 """A root file system from Debian packages, by mmdebstrap.
 
-Runs in a mount namespace of its own, with the machine's own Debian sources and proxy settings and none of its other
-configuration. Whatever goes wrong, nothing stays mounted: the namespace ends with its last process.
+Runs in a mount namespace of its own, with the machine's own Debian sources and proxy settings and
+none of its other configuration. Whatever goes wrong, nothing stays mounted: the namespace ends with
+its last process.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Progress: TypeAlias = Callable[[str], None]
 """Called with one short line for people whenever a step begins."""
 
 epoch_seconds: Final = 1_700_000_000
-"""No file in an image is younger than this moment, so that a build leaves no trace of when it ran."""
+"""No file in an image is younger, so that a build leaves no trace of when it ran."""
 
 _MERGED_USR: Final = "/usr/share/mmdebstrap/hooks/merged-usr"
 _APT_LISTS: Final = Path("/var/lib/apt/lists")
@@ -85,7 +86,7 @@ def command(
 
 
 def sources_of(suite: str, targets: Iterable[str]) -> list[str]:
-    """One-line apt sources for a suite, from lines `URI RELEASE COMPONENT` of the machine's own sources.
+    """One-line apt sources for a suite, from the machine's own as lines `URI RELEASE COMPONENT`.
 
     Empty where the machine has none, and mmdebstrap then uses Debian's own mirror.
     """
@@ -102,8 +103,8 @@ def sources_of(suite: str, targets: Iterable[str]) -> list[str]:
 def releases_digest(suite: str, lists: Path = _APT_LISTS) -> str:
     """The digest of the signed indexes that this machine has of a suite, or of nothing.
 
-    It stands for the versions of all packages: it changes when the machine learns of new ones, costs no
-    network, and an `apt-get update` is what asks for fresh packages.
+    It stands for the versions of all packages: it changes when the machine learns of new ones,
+    costs no network, and an `apt-get update` is what asks for fresh packages.
     """
     paths = sorted(lists.glob(f"*_dists_{suite}*_InRelease"))
     return canonical.digest(b"".join(canonical.sha256(path.read_bytes()) for path in paths))

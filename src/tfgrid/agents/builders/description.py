@@ -5,8 +5,9 @@
     packages = ["python3"]
     entrypoint = ["/usr/bin/python3", "/app/guestbook.py"]
 
-Nothing in it is a command: an image is packages, files and a few facts, so that the same inputs give the same
-image and everybody can read what is in it. Every key is below; an unknown one is refused with the nearest spelling.
+Nothing in it is a command: an image is packages, files and a few facts, so that the same inputs
+give the same image and everybody can read what is in it. Every key is below; an unknown one is
+refused with the nearest spelling.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class Description(Value, frozen=True):
         name: the image's name.
         base: `debian:SUITE`.
         packages: Debian packages; what they depend on comes along.
-        variant: `extract` unpacks packages without running their scripts: smallest, quickest and without a
-            shell unless one is asked for. `essential` is a configured Debian.
+        variant: `extract` unpacks packages without running their scripts: smallest, quickest and
+            without a shell unless one is asked for. `essential` is a configured Debian.
         entrypoint: the program and its arguments, by absolute path.
         directory: where it starts.
         environment: its variables.
@@ -95,8 +96,8 @@ def read(directory: Path) -> Description:
 
     Raises:
         errors.NotFound: TFG-3301, no such file.
-        errors.BadInput: TFG-3302 not TOML, TFG-3303 an unknown key, TFG-3304 a value that does not fit,
-            TFG-3305 a file that is not there or outside the directory.
+        errors.BadInput: TFG-3302 not TOML, TFG-3303 an unknown key, TFG-3304 a value that does not
+            fit, TFG-3305 a file that is not there or outside the directory.
 
     """
     path = directory / file_name

@@ -1,7 +1,7 @@
 """From a tree of packages to the tree of an image: what goes, what is added.
 
-The tree is full of links that are right inside the image and wrong on this machine. So nothing here writes or
-removes through a link: every path is checked component by component first.
+The tree is full of links that are right inside the image and wrong on this machine. So nothing here
+writes or removes through a link: every path is checked component by component first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ __all__ = ["finish"]
 _STRIPPED: Final = (
     "/dev/*", "/etc/apt/apt.conf.d/99mmdebstrap", "/etc/apt/sources.list",
     "/etc/apt/sources.list.d/*", "/etc/hostname", "/etc/resolv.conf", "/etc/machine-id", "/run/*",
-    "/tmp/*", "/usr/share/doc/*/*", "/usr/share/info", "/usr/share/lintian",  # noqa: S108 - in the image
+    "/tmp/*",  # noqa: S108 - of the image
+    "/usr/share/doc/*/*", "/usr/share/info", "/usr/share/lintian",
     "/usr/share/locale", "/usr/share/man", "/var/cache/*/*", "/var/lib/apt/lists",
     "/var/lib/dpkg/*-old", "/var/log/*",
 )  # fmt: skip
@@ -46,8 +47,8 @@ def finish(directory: Path, description: Description, tree: Path) -> None:
     """Strip the tree, add users and files, compile what is to be compiled.
 
     Raises:
-        errors.BadInput: TFG-3305 a file to copy is not there, TFG-3309 the program is not in the image,
-            TFG-3311 a target leads through a link.
+        errors.BadInput: TFG-3305 a file to copy is not there, TFG-3309 the program is not in the
+            image, TFG-3311 a target leads through a link.
         errors.Failed: TFG-3310, the compilation.
 
     """

@@ -4,9 +4,10 @@ An image is three things, each named by the SHA-256 of its plain bytes:
 
     signed manifest --names--> metadata (one line per file) --names--> chunks (1 MiB at most)
 
-Whoever knows the manifest's digest and its signer's identity can check every byte of the image, wherever it
-comes from. Nothing here trusts a chunk server, a disk, or the maker's good manners: a hostile image is refused
-before its first file is made. The format is drawn to the byte in `docs/formats/flist.md`.
+Whoever knows the manifest's digest and its signer's identity can check every byte of the image,
+wherever it comes from. Nothing here trusts a chunk server, a disk, or the maker's good manners: a
+hostile image is refused before its first file is made. The format is drawn to the byte in
+`docs/formats/flist.md`.
 
 | module | what it holds |
 |---|---|
@@ -23,7 +24,8 @@ before its first file is made. The format is drawn to the byte in `docs/formats/
 | `service` | the socketless, read-only chunk service |
 | `library` | list, show, verify and copy what a chunk store publishes |
 
-A node uses `ImageStore`; a publisher uses `pack`, `sign` and `ChunkStore`; a chunk server uses `Service`.
+A node uses `ImageStore`; a publisher uses `pack`, `sign` and `ChunkStore`; a chunk server uses
+`Service`.
 """
 
 from __future__ import annotations

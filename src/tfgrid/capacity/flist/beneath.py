@@ -1,8 +1,8 @@
 """System calls that never leave a tree.
 
-`openat2` (Linux 5.6) resolves a whole path in the kernel under a directory and refuses `..` above it, every symbolic
-link, magic links and mounts on the way. So no order of entries, and nobody who changes the tree meanwhile, can
-lead a write or a read outside.
+`openat2` (Linux 5.6) resolves a whole path in the kernel under a directory and refuses `..` above
+it, every symbolic link, magic links and mounts on the way. So no order of entries, and nobody who
+changes the tree meanwhile, can lead a write or a read outside.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every byte and attribute of a tree against its metadata, and that nothing was added.
 
-Run before each start of a container. Nothing is skipped on the word of a time stamp or a cache: who can write to the
-disk can set those too. Threads share the reading, because hashing releases the interpreter; SHA-256 with the
-CPU's own instructions is faster than most disks.
+Run before each start of a container. Nothing is skipped on the word of a time stamp or a cache: who
+can write to the disk can set those too. Threads share the reading, because hashing releases the
+interpreter; SHA-256 with the CPU's own instructions is faster than most disks.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def check_tree(path: Path, entries: Sequence[Entry], *, workers: int) -> None:
     """Hold that the tree at `path` is exactly what `entries` say.
 
     Raises:
-        errors.VerificationFailed: TFG-3231 bytes, TFG-3232 owner, mode, time, link or attribute, TFG-3233
-            something was added, TFG-3234 something is missing or of another type.
+        errors.VerificationFailed: TFG-3231 bytes, TFG-3232 owner, mode, time, link or attribute,
+            TFG-3233 something was added, TFG-3234 something is missing or of another type.
 
     """
     try:

@@ -1,8 +1,8 @@
 """One chunk, plain and stored.
 
-A chunk is named by the SHA-256 of its plain bytes and stored as one zstd frame that declares its size. A
-stranger's frame is measured before it is opened: the declared size must be the one that the signed metadata
-says, so a frame that would unfold to a terabyte costs its reader nothing.
+A chunk is named by the SHA-256 of its plain bytes and stored as one zstd frame that declares its
+size. A stranger's frame is measured before it is opened: the declared size must be the one that the
+signed metadata says, so a frame that would unfold to a terabyte costs its reader nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _own = threading.local()
 
 
 def stored(data: bytes) -> bytes:
-    """The zstd frame of a chunk; it may differ between versions of zstd, its plain bytes never do."""
+    """The zstd frame of a chunk; versions of zstd may differ in it, never in the plain bytes."""
     assert len(data) <= limits.chunk_bytes_max
     compressor = getattr(_own, "compressor", None)
     if compressor is None:

@@ -6,10 +6,10 @@
 
 On disk, under the store's directory (root only):
 
-    incoming/DIGEST/    chunks fetched so far; kept when a fetch is cut off, verified again when used
+    incoming/DIGEST/    chunks fetched so far; kept when a fetch is cut off, verified when used
     making/             trees being written or removed; swept when the store opens
-    trees/DIGEST/       manifest, metadata and root/: complete, because the rename that put it here came last
-    discarded/          trees that failed a recheck; containers that still run on them keep them alive
+    trees/DIGEST/       manifest, metadata and root/: complete, because the rename came last
+    discarded/          trees that failed a recheck, until nothing needs the image
 """
 
 from __future__ import annotations
@@ -65,15 +65,17 @@ class ImageStore:
     async def ensure(
         self, digest: Digest, signer: IdentityId, sources: Sequence[Transport]
     ) -> Image:
-        """Make the image present, verified; does nothing if it is. Calls for one digest share the work.
+        """Make the image present, verified; does nothing if it is.
 
         Raises:
-            errors.VerificationFailed: TFG-3201 to TFG-3204 the manifest is another's or not signed by `signer`,
-                TFG-3222 the sources have wrong bytes.
+            errors.VerificationFailed: TFG-3201 to TFG-3204 the manifest is another's or not signed
+                by `signer`, TFG-3222 the sources have wrong bytes.
             errors.BadInput: TFG-3205 to TFG-3211, TFG-11xx, the image is hostile or malformed.
             errors.NotFound: TFG-3220, the sources do not have it.
-            errors.Unreachable: TFG-3221, no source answers; what was fetched is kept for the next try.
-            errors.Failed: TFG-3223 the disk is full, TFG-3225 it refuses; nothing half made is left.
+            errors.Unreachable: TFG-3221, no source answers; what was fetched is kept for the next
+                try.
+            errors.Failed: TFG-3223 the disk is full, TFG-3225 it refuses; nothing half made is
+                left.
 
         """
         lock = self._locks.setdefault(digest, asyncio.Lock())
@@ -95,7 +97,8 @@ class ImageStore:
 
         Raises:
             errors.NotFound: TFG-3224, not materialised here.
-            errors.VerificationFailed: TFG-3204, TFG-3231 to TFG-3235; the first difference is named.
+            errors.VerificationFailed: TFG-3204, TFG-3231 to TFG-3235; the first difference is
+                named.
 
         """
         return await asyncio.to_thread(self._recheck, digest)
@@ -104,7 +107,8 @@ class ImageStore:
         """The image, if it is materialised; its tree was verified when it was made, not now.
 
         Raises:
-            errors.VerificationFailed: TFG-3235, the manifest kept beside the tree is not its own any more.
+            errors.VerificationFailed: TFG-3235, the manifest kept beside the tree is not its own
+                any more.
 
         """
         if not (self.directory / "trees" / digest).is_dir():
@@ -127,7 +131,7 @@ class ImageStore:
         return tuple(image for image in found if image is not None)
 
     def discard(self, digest: Digest) -> None:
-        """Set a bad image aside, so that the next `ensure` fetches it anew; does nothing if it is not here."""
+        """Set a bad image aside, if it is here, so that the next `ensure` fetches it anew."""
         numbers = (self.directory / "discarded" / f"{digest}.{n}" for n in itertools.count())
         aside = next(path for path in numbers if not path.exists())
         with suppress(FileNotFoundError):
@@ -136,8 +140,8 @@ class ImageStore:
     def keep_only(self, digests: Collection[Digest]) -> tuple[Digest, ...]:
         """Remove every image but these, and what was fetched of others; returns what was removed.
 
-        Use is declared, never counted: the caller hands in what its containers need now, so a crash between two
-        counts cannot leak an image or remove one in use.
+        Use is declared, never counted: the caller hands in what its containers need now, so a crash
+        between two counts cannot leak an image or remove one in use.
         """
         removed = set[Digest]()
         for folder in ("trees", "incoming", "discarded"):

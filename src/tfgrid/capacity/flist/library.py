@@ -19,7 +19,8 @@ __all__ = ["ImageSummary", "copy", "images", "verify"]
 class ImageSummary:
     """One published image, its signature verified against the signer it names.
 
-    `stored_bytes` is what its chunks take in the store; chunks shared with other images count in each.
+    `stored_bytes` is what its chunks take in the store; chunks shared with other images count in
+    each.
     """
 
     digest: Digest

@@ -4,9 +4,10 @@ r"""Metadata as bytes, and the strict way back.
     {"gid":0,"mode":493,"mtime":0,"path":"","type":"directory","uid":0,"xattrs":{}}\n
     {"chunks":["..."],"gid":0,...,"path":"bin/sh","size":125640,"type":"file",...}\n
 
-One canonical document a line, ordered by path, component by component, so that a parent always comes before what
-is in it and a name can stand only once. `parse` accepts exactly the bytes that `encode` would write and holds every
-rule about names, parents and links, so that whoever has entries may walk them without looking again.
+One canonical document a line, ordered by path, component by component, so that a parent always
+comes before what is in it and a name can stand only once. `parse` accepts exactly the bytes that
+`encode` would write and holds every rule about names, parents and links, so that whoever has
+entries may walk them without looking again.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def parse(data: bytes) -> tuple[Entry, ...]:
     """The entries of some metadata, every rule held.
 
     Raises:
-        errors.BadInput: TFG-3205 not this format, TFG-1101 to TFG-1105 a line is malformed, TFG-3206 to
-            TFG-3211 see `check`.
+        errors.BadInput: TFG-3205 not this format, TFG-1101 to TFG-1105 a line is malformed,
+            TFG-3206 to TFG-3211 see `check`.
 
     """
     if len(data) > limits.image_metadata_bytes_max:
@@ -63,9 +64,10 @@ def check(entries: Iterable[Entry]) -> Iterator[Entry]:
     """The same entries, one by one, while they hold the rules that types cannot say.
 
     Raises:
-        errors.BadInput: TFG-3206 a name that could leave the tree or is too long, TFG-3207 not in order or
-            twice, TFG-3208 the parent is not a directory, TFG-3209 a hard link to anything but an earlier file,
-            TFG-3210 chunks that do not match the size or a limit exceeded, TFG-3211 a forbidden attribute.
+        errors.BadInput: TFG-3206 a name that could leave the tree or is too long, TFG-3207 not in
+            order or twice, TFG-3208 the parent is not a directory, TFG-3209 a hard link to anything
+            but an earlier file, TFG-3210 chunks that do not match the size or a limit exceeded,
+            TFG-3211 a forbidden attribute.
 
     """
     directories, files = set[str](), set[str]()
@@ -172,7 +174,8 @@ def content(entries: Iterable[Entry]) -> tuple[dict[Digest, int], int]:
     """Every distinct chunk with its plain size, in order of first use, and the bytes of all files.
 
     Raises:
-        errors.BadInput: TFG-3210, one chunk is said to have two sizes, or the whole is over the limit.
+        errors.BadInput: TFG-3210, one chunk is said to have two sizes, or the whole is over the
+            limit.
 
     """
     sizes, total = dict[Digest, int](), 0

@@ -1,11 +1,12 @@
 """What an image says, as frozen values.
 
-A **manifest** is what its publisher signs: name, configuration of the process, totals, and the digest of the
-metadata. The **metadata** is one entry for each file, directory and link, in the one order that the format allows.
-An entry holds everything about a file except its bytes, which are chunks named by digest.
+A **manifest** is what its publisher signs: name, configuration of the process, totals, and the
+digest of the metadata. The **metadata** is one entry for each file, directory and link, in the one
+order that the format allows. An entry holds everything about a file except its bytes, which are
+chunks named by digest.
 
-What an entry cannot say, an image cannot do: there are no device nodes, sockets or pipes, no setuid or setgid
-bits, no owners above 65535, and of the extended attributes only `user.*`.
+What an entry cannot say, an image cannot do: there are no device nodes, sockets or pipes, no setuid
+or setgid bits, no owners above 65535, and of the extended attributes only `user.*`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ Xattrs = Annotated[
 
 
 class Config(Value, frozen=True):
-    """How the image's process starts; a workload's own arguments and environment come after these."""
+    """How the image's process starts; a workload's own words come after these."""
 
     arguments: Annotated[tuple[Argument, ...], Meta(max_length=limits.arguments_max)] = ()
     environment: Annotated[
@@ -71,7 +72,7 @@ class Directory(Value, frozen=True, tag="directory", tag_field="type"):
 
 
 class File(Value, frozen=True, tag="file", tag_field="type"):
-    """A file: every chunk but the last holds `limits.chunk_bytes_max` bytes, so sizes follow from `size`."""
+    """A file: every chunk but the last is full, so that chunk sizes follow from `size`."""
 
     path: Path
     mode: FileMode
@@ -108,9 +109,9 @@ Entry: TypeAlias = Directory | File | Symlink | Link
 class Manifest(Value, frozen=True):
     """What a publisher signs.
 
-    `root` is the digest of the whole metadata, and so of every byte and attribute of the tree; `metadata` are the
-    chunks it travels in. `content_bytes` counts each file once. `prefetch` lists the paths that a lazy
-    reader should fetch first, in order.
+    `root` is the digest of the whole metadata, and so of every byte and attribute of the tree;
+    `metadata` are the chunks it travels in. `content_bytes` counts each file once. `prefetch` lists
+    the paths that a lazy reader should fetch first, in order.
     """
 
     format: Literal[1]
@@ -134,7 +135,7 @@ class SignedRotation(Value, frozen=True):
 
 
 class SignedManifest(Value, frozen=True):
-    """A manifest with all that is needed to verify it offline; an image's digest is this document's."""
+    """A manifest with all that proves it offline; an image's digest is this document's."""
 
     manifest: Manifest
     inception: Inception

@@ -1,9 +1,10 @@
 """A directory becomes metadata and chunks, the same ones every time.
 
-The same tree gives the same root digest, in whatever order the file system lists it and however often its times
-of access change; `mtime_max` clamps the times that a build left behind. What an image cannot carry is either
-dropped and noted (setuid and setgid bits, file capabilities and every attribute that is not `user.*`) or refused
-(device nodes, sockets, pipes, owners above 65535, names that are not UTF-8).
+The same tree gives the same root digest, in whatever order the file system lists it and however
+often its times of access change; `mtime_max` clamps the times that a build left behind. What an
+image cannot carry is either dropped and noted (setuid and setgid bits, file capabilities and every
+attribute that is not `user.*`) or refused (device nodes, sockets, pipes, owners above 65535, names
+that are not UTF-8).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tfgrid.capacity.flist.store import ChunkStore
 from tfgrid.core import canonical, errors, limits
 from tfgrid.core.identity import Keyring
 from tfgrid.core.ids import Digest
-from tfgrid.core.schema import Value
+from tfgrid.core.schema import Count, Value
 
 __all__ = ["Packed", "pack", "publish"]
 
@@ -40,14 +41,14 @@ mtime_limit: Final = 2**32 - 1
 
 
 class Packed(Value, frozen=True):
-    """A packed tree: its metadata is in the store with its chunks; `notes` say what could not be kept."""
+    """A packed tree; `notes` say what could not be kept of it."""
 
     root: Digest
     metadata: tuple[Digest, ...]
-    metadata_bytes: int
-    entries: int
-    content_bytes: int
-    chunks: int
+    metadata_bytes: Count
+    entries: Count
+    content_bytes: Count
+    chunks: Count
     notes: tuple[str, ...]
 
 
@@ -63,8 +64,8 @@ def pack(
         workers: threads that hash and compress.
 
     Raises:
-        errors.BadInput: TFG-3214 something that an image cannot carry, TFG-3215 the tree changed meanwhile,
-            TFG-3206 to TFG-3211 names or sizes over a limit.
+        errors.BadInput: TFG-3214 something that an image cannot carry, TFG-3215 the tree changed
+            meanwhile, TFG-3206 to TFG-3211 names or sizes over a limit.
         errors.Failed: TFG-3213, the store's disk refused.
 
     """
@@ -124,7 +125,7 @@ class _Walk:
     first_names: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def entries(self, path: str, about: os.stat_result) -> Iterator[Entry]:
-        """The entry of a directory and, in order, of all that is in it; files without their chunks."""
+        """The entry of a directory and, in order, of all in it; files without their chunks."""
         descriptor = beneath.open_at(self.root, path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             yield self._directory(path, about, descriptor)

@@ -4,9 +4,9 @@
     GET|HEAD /chunks/DIGEST           a chunk as stored: one zstd frame
     GET /chunks?digests=A,B,C         several chunks at once, framed (see docs/formats/flist.md)
 
-Nothing else is answered: any other method is 405, any other path 404, and no path reaches the file system
-before it has been matched as a digest. An answer of several chunks stops before it grows over
-`limits.chunk_batch_bytes_max` (one chunk always fits), and the client asks again for the rest.
+Nothing else is answered: any other method is 405, any other path 404, and no path reaches the file
+system before it has been matched as a digest. An answer of several chunks stops before it grows
+over `limits.chunk_batch_bytes_max` (one chunk always fits), and the client asks again for the rest.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Who published a manifest, decided offline.
 
-A signed manifest carries its signer's chain of identity events. The chain starts with the inception, whose hash is
-the signer's id, so it cannot be another identity's; each rotation is signed by the keys that the event before
-it promised. The manifest's signature is then checked against the state at the end of the chain.
+A signed manifest carries its signer's chain of identity events. The chain starts with the
+inception, whose hash is the signer's id, so it cannot be another identity's; each rotation is
+signed by the keys that the event before it promised. The manifest's signature is then checked
+against the state at the end of the chain.
 
-A chain alone cannot show that a later rotation took a stolen key away. Whoever follows a ledger hands in the
-signer's `current` state, and the chain must end there. A contract pins an image by digest, which an attacker
-with an old key cannot make other bytes have, so nodes verify without it.
+A chain alone cannot show that a later rotation took a stolen key away. Whoever follows a ledger
+hands in the signer's `current` state, and the chain must end there. A contract pins an image by
+digest, which an attacker with an old key cannot make other bytes have, so nodes verify without it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ zero_ledger: Final = "0" * 64
 
 
 def sign(manifest: Manifest, keyring: identity.Keyring) -> bytes:
-    """The bytes of the signed manifest; their SHA-256 is the image's digest. The same call, the same bytes."""
+    """The bytes of the signed manifest, the same each time; their SHA-256 is the image's digest."""
     assert manifest.signer == keyring.identity
     return canonical.encode(
         SignedManifest(
@@ -48,8 +49,9 @@ def open_manifest(
         current: the signer's state in a ledger, where one is followed.
 
     Raises:
-        errors.VerificationFailed: TFG-3201 another digest, TFG-3202 another signer, TFG-3203 a rotation or the
-            end of the chain does not hold, TFG-1413 the signature does not cover the manifest.
+        errors.VerificationFailed: TFG-3201 another digest, TFG-3202 another signer, TFG-3203 a
+            rotation or the end of the chain does not hold, TFG-1413 the signature does not cover
+            the manifest.
         errors.BadInput: TFG-1101 to TFG-1105, TFG-1411, malformed.
 
     """

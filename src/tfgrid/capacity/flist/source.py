@@ -1,8 +1,9 @@
 """Fetching from servers that nobody trusts.
 
-Whatever arrives is measured and hashed before it is kept, so a source can only refuse or waste time. Chunks are
-asked for in batches, a few batches at once; what one source does not give right is asked of the next. What is
-kept stays kept when the rest fails, and the next try asks for the rest only.
+Whatever arrives is measured and hashed before it is kept, so a source can only refuse or waste
+time. Chunks are asked for in batches, a few batches at once; what one source does not give right is
+asked of the next. What is kept stays kept when the rest fails, and the next try asks for the rest
+only.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ async def fetch_manifest(sources: Sequence[Transport], digest: Digest) -> bytes:
     """The bytes of the signed manifest of this digest, from the first source that has them right.
 
     Raises:
-        errors.NotFound: TFG-3220. errors.Unreachable: TFG-3221. errors.VerificationFailed: TFG-3222.
+        errors.NotFound: TFG-3220. errors.Unreachable: TFG-3221. errors.VerificationFailed:
+            TFG-3222.
 
     """
     trouble = _Trouble()
@@ -73,7 +75,8 @@ async def fetch_chunks(
     """Fetch chunks of these plain sizes and hand them to `keep`, which runs in a thread.
 
     Raises:
-        errors.NotFound: TFG-3220. errors.Unreachable: TFG-3221. errors.VerificationFailed: TFG-3222.
+        errors.NotFound: TFG-3220. errors.Unreachable: TFG-3221. errors.VerificationFailed:
+            TFG-3222.
         errors.GridError: whatever `keep` raises.
 
     """
@@ -145,7 +148,7 @@ async def _ask(source: Transport, request: Request, trouble: _Trouble) -> Respon
 
 
 def frames(parts: Sequence[bytes]) -> bytes:
-    """Stored chunks as one body: each preceded by its length, four bytes big-endian; 0 is `not here`."""
+    """Stored chunks as one body: a length in four bytes, big-endian, before each; 0: not here."""
     return b"".join(len(part).to_bytes(_LENGTH_BYTES, "big") + part for part in parts)
 
 

@@ -3,8 +3,8 @@
     chunks/ab/ab34...   one zstd frame; its name is the SHA-256 of the plain bytes
     manifests/34cd...   signed manifests by their own digest
 
-Every write goes beside and is renamed; every read is verified, so a flipped byte on this disk is an error here
-and not a surprise elsewhere. Chunks of a publication are durable before its manifest is.
+Every write goes beside and is renamed; every read is verified, so a flipped byte on this disk is an
+error here and not a surprise elsewhere. Chunks of a publication are durable before its manifest is.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ChunkStore:
         return self._chunk(digest).exists()
 
     def put(self, plain: bytes) -> Digest:
-        """Keep a chunk of at most `limits.chunk_bytes_max` plain bytes; a damaged one there is replaced.
+        """Keep a chunk by its plain bytes; a damaged one there is replaced.
 
         Raises:
             errors.Failed: TFG-3213, the disk refused.

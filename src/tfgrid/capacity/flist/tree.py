@@ -1,9 +1,10 @@
 """Writing a verified tree.
 
-The entries come from `listing.parse`, which has refused whatever could leave the tree; here the kernel is asked to
-refuse it a second time: every path is opened with `openat2` beneath a fresh directory that only root can enter.
-Files are made by their entry, filled with verified chunks, then given owner, mode, attributes and time in that
-order; directories get theirs last, from the leaves up, because writing into a directory changes its time.
+The entries come from `listing.parse`, which has refused whatever could leave the tree; here the
+kernel is asked to refuse it a second time: every path is opened with `openat2` beneath a fresh
+directory that only root can enter. Files are made by their entry, filled with verified chunks, then
+given owner, mode, attributes and time in that order; directories get theirs last, from the leaves
+up, because writing into a directory changes its time.
 """
 
 from __future__ import annotations
