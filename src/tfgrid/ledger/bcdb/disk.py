@@ -111,7 +111,8 @@ class Reader:
 
         """
         row = self._connection.execute(
-            "SELECT leaf, body FROM entries WHERE position = ?", (position,)
+            "SELECT CAST(leaf AS BLOB), CAST(body AS BLOB) FROM entries WHERE position = ?",
+            (position,),
         ).fetchone()
         if row is None:
             return None
