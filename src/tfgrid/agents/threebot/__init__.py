@@ -4,8 +4,8 @@
     watch      what is off in what was ordered, as a pure function of records and heartbeats
     daemon     follows the ledger under its own identity and reports; it acts on nothing
 
-`python -m tfgrid.agents.threebot DIR` runs the daemon. Its report is the newest message of the mailbox box
-`report:<bot id>`.
+`python -m tfgrid.agents.threebot DIR` runs the daemon. Its report is the newest message of the
+mailbox box `report:<bot id>`.
 
 | name | what it is |
 |---|---|

@@ -1,7 +1,8 @@
 """The bot's own process: follow, listen, examine, report. It acts on nothing.
 
-It has its own identity and writes one thing: its report, as the newest message of its box. When the ledger does not
-answer it goes on with what it last verified, and its report file in its own directory says so.
+It has its own identity and writes one thing: its report, as the newest message of its box. When the
+ledger does not answer it goes on with what it last verified, and its report file in its own
+directory says so.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tfgrid.core.transport import Transport
 from tfgrid.jumpscale import clients
 from tfgrid.ledger import bcdb, contract, farm
 
-__all__ = ["Daemon", "main", "run"]
+__all__ = ["Daemon", "main", "open_daemon", "run"]
 
 _REPORT_TTL_SECONDS: Final = limits.heartbeat_silent_seconds
 _STATUS_PREFIX: Final = "status:"
@@ -81,16 +82,16 @@ class Daemon:
         )  # fmt: skip
 
 
-async def run(directory: Path) -> None:
-    """Watch until SIGTERM.
+def open_daemon(directory: Path) -> Daemon:
+    """The bot of a directory.
 
     Raises:
         errors.NotFound: TFG-4501, TFG-4503.
-        errors.Failed: the ledger rewrote its history; the bot believes it no more and ends.
+        errors.VerificationFailed: TFG-1402, the unlock key is another one.
 
     """
     settings = read_settings(directory)
-    store, clock, log = DirectoryStore(directory), SystemClock(), Log("threebot")
+    store = DirectoryStore(directory)
     try:
         unlock_key = Path(settings.unlock_key_path).read_bytes()
     except OSError as fault:
@@ -98,11 +99,15 @@ async def run(directory: Path) -> None:
             "TFG-4503", "the bot's unlock key is not there", where=settings.unlock_key_path,
             hint="tfgrid up",
         ) from fault  # fmt: skip
-    daemon = Daemon(
+    return Daemon(
         settings, identity.open_keyring(settings.name, store, unlock_key=unlock_key),
-        transport=clients.HttpTransport(settings.ledger_url), store=store, clock=clock,
+        transport=clients.HttpTransport(settings.ledger_url), store=store, clock=SystemClock(),
         registry=bcdb.registry(farm.kinds(), contract.kinds()),
     )  # fmt: skip
+
+
+async def run(daemon: Daemon, log: Log) -> None:
+    """Watch until SIGTERM; a turn that fails is logged, and the next one is taken."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     summary = ""
@@ -134,7 +139,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -m tfgrid.agents.threebot DIR\n")
         return 2
     try:
-        asyncio.run(run(Path(arguments[0])))
+        asyncio.run(run(open_daemon(Path(arguments[0])), Log("threebot")))
     except errors.GridError as fault:
         sys.stderr.write(f"{fault}\n")
         return fault.exit_code

@@ -19,7 +19,7 @@ findings_max = 64
 
 
 class Settings(Value, frozen=True):
-    """`bot.json`: where the ledger is, whose bot this is, and where its unlock key is. Nothing is secret."""
+    """`bot.json`: ledger, owner, and where the unlock key is; nothing in it is secret."""
 
     name: Name
     trust: bcdb.Trust
@@ -38,7 +38,7 @@ class Finding(Value, frozen=True):
 
 
 class Report(Value, frozen=True):
-    """What a bot saw at a moment: `summary` is one line, `findings` say what is off, worst first."""
+    """What a bot saw at a moment: one line, and what is off, worst first."""
 
     at: Moment
     head: Count

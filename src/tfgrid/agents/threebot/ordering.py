@@ -1,7 +1,8 @@
 """Order, approve, cancel and wait, with an owner's or approver's own key.
 
-The same library serves the command line, where a person decides, and a bot that has a mandate. Planning is pure and has
-no writer within reach; registering takes a plan as it was shown and refuses it if the world has moved.
+The same library serves the command line, where a person decides, and a bot that has a mandate.
+Planning is pure and has no writer within reach; registering takes a plan as it was shown and
+refuses it if the world has moved.
 
     Ordering.plan(...) -> Plan        nothing is written
     await Ordering.propose(plan)      contract.propose
@@ -27,7 +28,7 @@ _POLL_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One change: of the contract as a whole (`workload` and `node` empty), of a node's part, or of a workload.
+    """One change: of the contract (no `workload`, no `node`), of a node's part, or of a workload.
 
     `state` is a phase, or the state of a receipt; `node` is the node's name.
     """
@@ -104,7 +105,8 @@ class Ordering:
 
         Raises:
             errors.NotAllowed: TFG-4511, the policy does not list this identity for the action.
-            errors.Conflict: TFG-4512, it has signed already, or the contract no longer waits for it.
+            errors.Conflict: TFG-4512, it has signed already, or the contract no longer waits for
+            it.
 
         """
         state = await self.state(which)
@@ -187,7 +189,8 @@ def _role(state: contract.ContractState, action: str, me: str) -> str:
         return "owner"
     raise errors.NotAllowed(
         "TFG-4511", f"the contract's policy does not list you for {action}",
-        where=state.contract, hint=f"tfgrid contract show {state.contract[:10]}, then --as somebody",
+        where=state.contract,
+        hint=f"tfgrid contract show {state.contract[:10]}, and --as one of them",
     )  # fmt: skip
 
 
@@ -197,6 +200,8 @@ def _names(view: bcdb.View, now_ms: int) -> dict[str, str]:
 
 def steps(state: contract.ContractState, names: Mapping[str, str]) -> tuple[Step, ...]:
     """A contract's latest changes in the order of the log: its receipts, then its phase."""
+    # A cancelled contract tells only what came after: nobody waits to hear again that it ran.
+    since = state.since if state.phase in {"cancelling", "expired", "ended"} else 0
     receipts = sorted(state.receipts, key=lambda fact: fact.position)
     told = [
         Step(
@@ -204,5 +209,6 @@ def steps(state: contract.ContractState, names: Mapping[str, str]) -> tuple[Step
             workload=fact.receipt.workload, reasons=fact.receipt.reasons, at=fact.at,
         )
         for fact in receipts
+        if fact.at >= since or fact.receipt.state == "ended"
     ]  # fmt: skip
     return (*told, Step(state=state.phase, at=state.since, phase=state.phase))

@@ -1,13 +1,13 @@
 """What is off in what was ordered: records and heartbeats -> report, as a pure function.
 
-A node that is silent is not a node that is gone: it may run on, cut off from the ledger. So the report says `silent`, and
-since when, and decides nothing.
+A node that is silent is not a node that is gone: it may run on, cut off from the ledger. So the
+report says `silent`, and since when, and decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from tfgrid.agents.threebot.model import Finding, Report, findings_max
 from tfgrid.core import canonical, errors, limits
@@ -91,9 +91,8 @@ def _contract_findings(
 ) -> Iterator[Finding]:
     name = state.proposal.agreement.name
 
-    def finding(level: str, text: str) -> Finding:
-        chosen = "problem" if level == "problem" else "note"
-        return Finding(level=chosen, kind="contract", subject=name, text=text)  # type: ignore[arg-type]
+    def finding(level: Literal["note", "problem"], text: str) -> Finding:
+        return Finding(level=level, kind="contract", subject=name, text=text)
 
     if state.phase == "proposed":
         yield finding("note", f"waits for approvals: {state.deploy.approved}/{state.deploy.needed}")

@@ -1,7 +1,7 @@
 """The command line: `tfgrid NOUN VERB [NAME] [--flags]`.
 
-Standard output carries the answer, standard error everything else. Text for people may change in any release;
-`--json` is the contract, and every top object names its schema.
+Standard output carries the answer, standard error everything else. Text for people may change in
+any release; `--json` is the contract, and every top object names its schema.
 
 | module | what it holds |
 |---|---|

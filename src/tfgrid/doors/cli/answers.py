@@ -1,7 +1,8 @@
-"""The schema of every answer: `--json` writes exactly these, and a test decodes what it wrote as them.
+"""The schema of every answer: `--json` writes exactly these, and a test decodes them again.
 
-Each is tagged with `schema`, a name and a version. A field may be added within a version; nothing may change its meaning.
-Times are RFC 3339 in UTC, sizes bytes, cores thousandths, money integer text with its currency, ids in full.
+Each is tagged with `schema`, a name and a version. A field may be added within a version; nothing
+may change its meaning. Times are RFC 3339 in UTC, sizes bytes, cores thousandths, money integer
+text with its currency, ids in full.
 """
 
 from __future__ import annotations
@@ -265,7 +266,7 @@ class Why(Answer, frozen=True, tag="tfgrid.why/1", tag_field="schema"):
 
 
 class Signed(Answer, frozen=True, tag="tfgrid.signed/1", tag_field="schema"):
-    """`contract sign`, `reject`, `cancel`: the approval that was registered and the count after it."""
+    """`contract sign`, `reject`, `cancel`: the approval, and the count after it."""
 
     contract: str
     name: str
@@ -336,7 +337,7 @@ class Lint(Answer, frozen=True, tag="tfgrid.lint/1", tag_field="schema"):
 
 
 class Image(Answer, frozen=True, tag="tfgrid.image/1", tag_field="schema"):
-    """`image build`, `list`, `show`, `verify`: a published image; `state` says what was done with it."""
+    """`image build`, `list`, `show`, `verify`: an image; `state` says what was done with it."""
 
     name: str
     digest: str
@@ -360,7 +361,7 @@ class LogLine(Answer, frozen=True, tag="tfgrid.log/1", tag_field="schema"):
 
 
 class Plug(Answer, frozen=True, tag="tfgrid.plug/1", tag_field="schema"):
-    """`demo unplug`, `demo replug`: what was pulled or put back, and whether pages still answered."""
+    """`demo unplug`, `demo replug`: what was pulled or put back, and which pages answered."""
 
     part: str
     action: str

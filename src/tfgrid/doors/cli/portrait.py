@@ -190,10 +190,10 @@ def plan_text(settings: Settings, plan: answers.Plan) -> str:
         "why there",
     )
     asked = ", ".join(a.name for a in plan.approvers)
+    price, cap = map(units.money_text, (plan.price_per_day, plan.price_cap_per_day))
     facts = render.field_list(
         [
-            ("price", f"{units.money_text(plan.price_per_day)} per day, "
-                      f"cap {units.money_text(plan.price_cap_per_day)}"),
+            ("price", f"{price} per day, cap {cap}"),
             ("needs", f"{plan.needed} of {len(plan.approvers)}: {asked}" if asked else "the owner"),
             ("plan", f"sha256:{plan.subject}"),
             ("file", plan.file),

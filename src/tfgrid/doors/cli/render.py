@@ -1,4 +1,4 @@
-"""Text for people: tables, marks and colour. The only module that imports rich, and only on a terminal.
+"""Text for people: tables, marks and colour; rich is imported here, and only on a terminal.
 
 State is a word first and a colour second, so nothing is lost without colour.
 """

@@ -16,7 +16,7 @@ __all__ = ["root"]
 root: Final = Root(
     table=COMMANDS,
     load=nouns.load,
-    help="Recipes become contracts, stakeholders sign, and nodes that nobody can log in to make them so.",
+    help="Recipes become contracts, stakeholders sign, nodes that nobody logs in to make them so.",
     examples=("tfgrid demo", "tfgrid plan guestbook", "tfgrid contract why guestbook"),
 )
 
@@ -31,12 +31,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     context.exit()
 
 
-root.params.append(
-    click.Option(
-        ("--version",),
-        is_flag=True,
-        expose_value=False,
-        callback=_print_version,
-        help="The version.",
-    )  # fmt: skip
+_VERSION: Final = click.Option(
+    ("--version",), is_flag=True, expose_value=False, callback=_print_version, help="The version."
 )
+root.params.append(_VERSION)

@@ -1,7 +1,8 @@
 """The grid, ledger and identity that one command speaks with.
 
-The grid is found by `--grid`, else by `--context` in `$XDG_CONFIG_HOME/tfgrid/config.toml`, else in the default place. What was
-verified of its ledger is kept in the grid's directory, so that the next command verifies only what is new.
+The grid is found by `--grid`, else by `--context` in `$XDG_CONFIG_HOME/tfgrid/config.toml`, else in
+the default place. What was verified of its ledger is kept in the grid's directory, so that the next
+command verifies only what is new.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tomllib
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 from tfgrid.core import errors, ids
 from tfgrid.core.clock import SystemClock
@@ -73,7 +75,7 @@ class Session:
             store=self._kept(), clock=self.clock,
         )  # fmt: skip
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,7 +156,7 @@ class Session:
         return contract.contracts(self.follower.view, self.now_ms)
 
     def contract(self, word: str) -> contract.ContractState:
-        """The contract with this name or id prefix; of several with one name, the living one or else the newest."""
+        """The contract with this name or id prefix; of several, the living or else the newest."""
         return choose_contract(self.contracts(), word)
 
     def url(self, host: str) -> str:

@@ -1,4 +1,4 @@
-"""Asking a page of the grid over HTTPS at the edge, believing the grid's own authority and nobody else's."""
+"""Asking a page over HTTPS at the edge, believing the grid's own authority and nobody else's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A whole grid on this machine: create, start, look, stop, leave nothing.
 
-A grid lives in a directory. What it keeps is there (`model.Paths`), what it needs while it runs is under
-`/run/tfgrid/GRID8/`, and the key that opens its sealed identities is apart from both.
+A grid lives in a directory. What it keeps is there (`model.Paths`), what it needs while it runs is
+under `/run/tfgrid/GRID8/`, and the key that opens its sealed identities is apart from both.
 
 | module | what it holds |
 |---|---|
@@ -27,6 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tfgrid.doors.localgrid import doctor
     from tfgrid.doors.localgrid.create import keyring
     from tfgrid.doors.localgrid.lifecycle import PartStatus, Started, down, purge, status, up
     from tfgrid.doors.localgrid.model import GridFile, Paths, default_directory, find, read
@@ -40,6 +41,7 @@ __all__ = [
     "Started",
     "contained",
     "default_directory",
+    "doctor",
     "down",
     "find",
     "keyring",
@@ -54,7 +56,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in __all__ or name == "doctor":
         raise AttributeError(name)
     if name in {"GridFile", "Paths", "default_directory", "find", "read"}:
         from tfgrid.doors.localgrid import model

@@ -1,6 +1,7 @@
-"""A new grid: its identities, its ledger's genesis, its certificate authority, and at last `grid.json`.
+"""A new grid: identities, the ledger's genesis, a certificate authority, at last `grid.json`.
 
-`grid.json` is written when all else is there. A creation that was cut off leaves none, and the next one begins anew.
+`grid.json` is written when all else is there. A creation that was cut off leaves none, and the next
+one begins anew.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tfgrid.ledger import bcdb
 __all__ = ["PEOPLE", "create", "keyring", "layout", "open_unlock_key"]
 
 PEOPLE: Final = ("admin", "ledger", "expert", "alice", "budget", "security", "legal", "bot")
-"""Who is in a demo grid beside its farmers: their keys are kept here, sealed, and their names say what they do."""
+"""Who is in a grid here beside its farmers; their keys are kept sealed, their names say it all."""
 
 _COUNTRIES: Final = ("BE", "EG", "CH", "TZ", "AE", "DE", "BR", "IN")
 
@@ -81,7 +82,7 @@ def create(paths: Paths, *, nodes: int, farms: int, clock: Clock, rng: Rng) -> G
         version=1, grid=grid, trust=trust, underlay="", edge_port=edge_port_first,
         bridge=f"tg{grid}",
         farms=tuple(
-            FarmEntry(name=n, farm=ids.FarmId(everyone[n].identity), country=_COUNTRIES[i % len(_COUNTRIES)])
+            _farm_entry(everyone[n], i)
             for i, n in enumerate(names)
         ),
         nodes=tuple(entries),
@@ -91,6 +92,11 @@ def create(paths: Paths, *, nodes: int, farms: int, clock: Clock, rng: Rng) -> G
     _found_authority(paths, grid, unlock, clock, rng)
     write(paths, made)
     return made
+
+
+def _farm_entry(farmer: identity.Keyring, number: int) -> FarmEntry:
+    country = _COUNTRIES[number % len(_COUNTRIES)]
+    return FarmEntry(name=farmer.name, farm=ids.FarmId(farmer.identity), country=country)
 
 
 def _clear(paths: Paths) -> None:

@@ -1,4 +1,4 @@
-"""Every kind of record that this grid's ledger knows, composed here because only doors see them all."""
+"""Every kind of record of a grid's ledger, composed here because only doors see them all."""
 
 from __future__ import annotations
 

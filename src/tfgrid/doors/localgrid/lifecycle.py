@@ -1,7 +1,8 @@
 """Up, status, down and purge of a grid on this machine.
 
-`up` is the same for a new grid, a stopped one, one that a reboot took down and one that runs: it looks what is missing
-and starts only that. `down` ends every process and leaves the state; `purge` leaves nothing.
+`up` is the same for a new grid, a stopped one, one that a reboot took down and one that runs: it
+looks what is missing and starts only that. `down` ends every process and leaves the state; `purge`
+leaves nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from tfgrid.doors.localgrid.model import (
     read,
 )
 from tfgrid.doors.localgrid.register import Registrar
-from tfgrid.jumpscale.sal import cgroups
 
 __all__ = ["PartStatus", "Progress", "Started", "down", "purge", "status", "up"]
 
@@ -37,6 +37,7 @@ Progress: TypeAlias = Callable[[str, str], None]
 """Called with a thing and its new state."""
 
 _POLL_SECONDS = 0.2
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +67,10 @@ async def up(
     """Make the grid in `directory` run, creating it if it is not there.
 
     Raises:
-        errors.MachineLacks: TFG-5112, not root; TFG-5111.
-        errors.Conflict: TFG-5108, the grid is there with other nodes or farms.
-        errors.Failed: TFG-5109, a process ended too early; its last lines are in `details["reasons"]`.
-        errors.StillGoing: TFG-5110, not all of it answered in time.
+        errors.MachineLacks: TFG-5112, not root; TFG-5111. errors.Conflict: TFG-5108, the grid is
+        there with other nodes or farms. errors.Failed: TFG-5109, a process ended too early; its
+        last lines are in `details["reasons"]`. errors.StillGoing: TFG-5110, not all of it answered
+        in time.
 
     """
     if os.geteuid() != 0:
@@ -213,7 +214,9 @@ async def _part_status(paths: Paths, grid: GridFile, part: Part) -> PartStatus:
 
 
 def down(directory: Path | None, *, progress: Progress) -> tuple[Paths, GridFile, tuple[str, ...]]:
-    """End every process of the grid, its workloads too; what it keeps stays. The names of what was stopped.
+    """End every process of the grid, its workloads too; what it keeps stays.
+
+    Returns the grid and the names of what was stopped.
 
     Raises:
         errors.NotFound: TFG-5101.
@@ -264,12 +267,17 @@ def purge(directory: Path | None, *, progress: Progress) -> tuple[Paths, tuple[s
 
 
 def _remove_group(grid: GridFile) -> None:
-    """The grid's control group, and the one above it when no other grid is in it."""
-    tree = cgroups.detect()
-    cgroups.GroupRemove(tree=tree, name=f"tfgrid/{grid.grid}").perform()
-    for folder in tree.folders("tfgrid"):
+    """The grid's control groups in every hierarchy, and those above that are empty then.
+
+    A runtime puts containers into hierarchies without controllers too (`systemd`), which nobody
+    else looks at.
+    """
+    for top in (_CGROUPS, *_CGROUPS.iterdir()):
+        for folder, _, _ in os.walk(top / "tfgrid" / grid.grid, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(folder).rmdir()
         with contextlib.suppress(OSError):
-            folder.rmdir()
+            (top / "tfgrid").rmdir()
 
 
 def _remove_if_empty(folder: Path) -> None:

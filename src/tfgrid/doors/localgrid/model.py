@@ -1,8 +1,8 @@
 """The words of a local grid: what `grid.json` says, and where everything is.
 
     DIR/                              kept until `down --purge`
-      grid.json                       this file; a grid exists when it is there, so it is written last
-      ledger/  identities/  images/  ca/  bot/  nodes/NAME/  logs/  edge/  cache/
+      grid.json                       this file; a grid exists when it is there, so it is written
+      last ledger/  identities/  images/  ca/  bot/  nodes/NAME/  logs/  edge/  cache/
     /run/tfgrid/GRID8/                gone after a reboot, as is everything that ran
     $XDG_STATE_HOME/tfgrid/unlock/GRID8.key
 
@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from tfgrid.core import canonical, errors, ids
 from tfgrid.core.schema import Count, Name, Value
@@ -62,7 +63,7 @@ class NodeEntry(Value, frozen=True):
 
     name: Name
     farm: Name
-    host: int
+    host: Annotated[int, Meta(ge=2, le=254)]
     roles: tuple[Literal["compute", "gateway"], ...]
 
 

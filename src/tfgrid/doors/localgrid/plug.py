@@ -1,7 +1,8 @@
 """Pull a plug and put it back: what a power cut does to one part of the grid.
 
-The ledger and the bot are killed. A node is killed with everything on it, keeper and workloads too, and loses its
-namespaces, as a machine does; put back, it finds its directory and its contracts, and makes all again.
+The ledger and the bot are killed. A node is killed with everything on it, keeper and workloads too,
+and loses its namespaces, as a machine does; put back, it finds its directory and its contracts, and
+makes all again.
 """
 
 from __future__ import annotations

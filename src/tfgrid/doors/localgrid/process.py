@@ -1,8 +1,9 @@
 """Start the grid's processes, find them again, stop them.
 
-A process outlives the command that started it. It is remembered under `/run/tfgrid/GRID8/parts/` as pid and start time,
-which together name a process for ever; a record whose process is gone (after a crash, after a reboot) is no process.
-Its output goes to a bounded log, whose last lines are in the error when it ends too early.
+A process outlives the command that started it. It is remembered under `/run/tfgrid/GRID8/parts/` as
+pid and start time, which together name a process for ever; a record whose process is gone (after a
+crash, after a reboot) is no process. Its output goes to a bounded log, whose last lines are in the
+error when it ends too early.
 """
 
 from __future__ import annotations

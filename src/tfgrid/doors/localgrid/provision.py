@@ -1,8 +1,9 @@
-"""What each process is told before it starts: `node.json`, `bot.json`, certificates and HAProxy's configuration.
+"""What each process is told before it starts: `node.json`, `bot.json`, certificates, HAProxy's.
 
-A node and the bot each get an unlock key of their own, so that none of them can open another's identity. The edge is a
-listener on 127.0.0.1 in front of the gateway that passes bytes and leaves TLS untouched; it belongs to `tfgrid up` and not
-to the grid, because on real machines the gateway's own address is public.
+A node and the bot each get an unlock key of their own, so that none of them can open another's
+identity. The edge is a listener on 127.0.0.1 in front of the gateway that passes bytes and leaves
+TLS untouched; it belongs to `tfgrid up` and not to the grid, because on real machines the gateway's
+own address is public.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def node(paths: Paths, grid: GridFile, entry: NodeEntry) -> None:
 def _share(paths: Paths, nodes: int) -> Capacity:
     """One node's share of this machine: an equal part of memory and disk, and at least one core.
 
-    Cores are shared out by the kernel as they are needed, so a small machine may offer more than it has.
+    Cores are shared out by the kernel as they are needed, so a small machine may offer more than it
+    has.
     """
     machine = doctor.take()
     memory = max(machine.memory_available_bytes - _KEPT_MEMORY_BYTES, 0) // nodes
@@ -73,7 +75,8 @@ def _unlock_key(grid: GridFile, name: str) -> Path:
 def _certificate(paths: Paths, grid: GridFile, path: Path) -> None:
     """A certificate for the gateway's own domain, made anew when less than a month of it is left.
 
-    Its authority may vouch for that domain only, and its key is forgotten here, so the gateway holds a leaf and no more.
+    Its authority may vouch for that domain only, and its key is forgotten here, so the gateway
+    holds a leaf and no more.
     """
     clock = SystemClock()
     age_ms = clock.now_ms() - path.stat().st_mtime * 1000 if path.exists() else _LEAF_MS
@@ -114,7 +117,7 @@ def edge(paths: Paths, grid: GridFile) -> None:
 
 
 def edge_configuration(grid: GridFile) -> str:
-    """HAProxy's configuration: one TCP listener, every gateway node behind it, dead ones left out."""
+    """HAProxy's configuration: one TCP listener, gateway nodes behind it, dead ones left out."""
     servers = [
         f"    server {node.name} {grid.address(node)}:{gateway_port} check inter 1s fall 2 rise 1"
         for node in grid.nodes

@@ -1,7 +1,8 @@
 """The records by which a grid's people, farms, offers, nodes and image sources become known.
 
-Each is written once: what the verified view already says is left alone, so that `up` may be repeated and be cut
-anywhere. A node registers itself; its farmer admits it only when it is the node that was provisioned here.
+Each is written once: what the verified view already says is left alone, so that `up` may be
+repeated and be cut anywhere. A node registers itself; its farmer admits it only when it is the node
+that was provisioned here.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Registrar:
             await author.submit("farm.offer", offer)
 
     async def admit(self) -> set[str]:
-        """Admit every node of this grid that has registered; the names of those that are admitted."""
+        """Admit every node of this grid that has registered; returns the names of the admitted."""
         view = await self.look()
         known = {info.node: info for info in farm.nodes(view, self.follower.order_time_ms())}
         admitted = set()

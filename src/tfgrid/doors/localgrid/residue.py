@@ -1,4 +1,4 @@
-"""What a grid has left on the machine, counted: processes, mounts, links, cgroups, claims and files.
+"""What a grid has left on the machine, counted: processes, mounts, links, cgroups, claims, files.
 
 Reading only; `down --purge` shows it, and a test holds that it is nothing.
 """
@@ -29,9 +29,10 @@ def left_behind(grid: str, root: Path) -> list[str]:
 def contained(grid: GridFile) -> dict[str, int]:
     """How many processes run inside containers of each node, as the kernel sees it.
 
-    A container's processes have a pid namespace of their own and are in a control group of their node.
+    A container's processes have a pid namespace of their own and are in a control group of their
+    node.
     """
-    ours = os.stat("/proc/self/ns/pid").st_ino
+    ours = Path("/proc/self/ns/pid").stat().st_ino
     found = {node.name: 0 for node in grid.nodes}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
@@ -78,7 +79,8 @@ def _mounts(grid: str, root: Path) -> list[str]:
 
 
 def _links(grid: str) -> list[str]:
-    return [f"link {name}" for name in os.listdir("/sys/class/net") if grid in name]
+    names = (entry.name for entry in Path("/sys/class/net").iterdir())
+    return [f"link {name}" for name in names if grid in name]
 
 
 def _cgroups(grid: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The grid's own servers: `python -m tfgrid.doors.localgrid.serve ledger|chunks DIR`.
 
-Each is a socketless service of a lower storey with `doors/api` around it. SIGTERM ends it after what it was asked.
+Each is a socketless service of a lower storey with `doors/api` around it. SIGTERM ends it after
+what it was asked.
 """
 
 from __future__ import annotations

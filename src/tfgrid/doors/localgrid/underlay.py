@@ -1,10 +1,11 @@
-"""The network that the grid's processes share: a bridge of this machine, with a range that no other grid has.
+"""The network that the grid's processes share: a bridge, with a range that no other grid has.
 
     tgGRID8  10.A.B.1/24      ledger :8100, chunk server :8101
       |- n1  10.A.B.11        a veth into the node's own network namespace, made by the node
       `- n2  10.A.B.12
 
-Range and edge port are claimed machine-wide and kept until `down --purge`, so that addresses in records stay true.
+Range and edge port are claimed machine-wide and kept until `down --purge`, so that addresses in
+records stay true.
 """
 
 from __future__ import annotations

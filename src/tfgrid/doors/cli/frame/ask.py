@@ -1,4 +1,7 @@
-"""One question, or none: `--yes` always means yes, and who cannot be asked is told which flag was missing."""
+"""One question, or none.
+
+`--yes` always means yes, and who cannot be asked is told which flag was missing.
+"""
 
 from __future__ import annotations
 

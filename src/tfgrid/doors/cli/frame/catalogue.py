@@ -1,4 +1,4 @@
-"""The pages behind `TFG-nnnn`, read from the catalogue that is shipped with the program, so offline."""
+"""The pages behind `TFG-nnnn`, read offline from the catalogue that comes with the program."""
 
 from __future__ import annotations
 

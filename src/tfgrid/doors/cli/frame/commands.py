@@ -1,4 +1,7 @@
-"""Leaf commands, nouns and the root: common flags, three examples each, and the nearest word to a misspelt one."""
+"""Leaf commands, nouns and the root.
+
+Each has the common flags and three examples; a misspelt word is answered with the nearest two.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ class Leaf(_Shared):
 def leaf(
     group: click.Group, name: str, *, answers: Sequence[str], examples: Sequence[str],
 ) -> Callable[[_F], Leaf]:  # fmt: skip
-    """Make a function the leaf `name` of `group`; its docstring is the help, `Settings` its first argument."""
+    """Make a function the leaf `name` of `group`: its docstring is the help.
+
+    Its first argument is the run's `Settings`, the others its own parameters.
+    """
 
     def wrap(function: _F) -> Leaf:
         parameters = list(reversed(getattr(function, "__click_params__", [])))
@@ -99,7 +105,8 @@ class Noun(_Shared, click.Group):
     """A noun with its verbs."""
 
     def __init__(
-        self, name: str, *, help: str, examples: Sequence[str] = (), answers: Sequence[str] = (),  # noqa: A002
+        self, name: str, *, help: str,  # noqa: A002 - click's word
+        examples: Sequence[str] = (), answers: Sequence[str] = (),
     ) -> None:  # fmt: skip
         super().__init__(name, help=help, context_settings=_HELP_NAMES, no_args_is_help=False)
         self.examples = tuple(examples)
@@ -137,22 +144,27 @@ class Root(Noun):
     """
 
     def __init__(
-        self, *, table: dict[str, str], load: Callable[[str], click.Command], help: str,  # noqa: A002
+        self, *, table: dict[str, str], load: Callable[[str], click.Command],
+        help: str,  # noqa: A002 - click's word
         examples: Sequence[str],
     ) -> None:  # fmt: skip
         super().__init__("tfgrid", help=help, examples=examples)
         self.table = table
         self._load = load
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All nouns, in the order of the help page."""
         return list(self.table)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(
+        self, ctx: click.Context, cmd_name: str  # noqa: ARG002 - click's signature
+    ) -> click.Command | None:  # fmt: skip
         """Import one noun, or None."""
         return self._load(cmd_name) if cmd_name in self.table else None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter  # noqa: ARG002 - click's signature
+    ) -> None:  # fmt: skip
         """The commands from the table, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.table.items()))

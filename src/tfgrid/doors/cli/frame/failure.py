@@ -1,7 +1,7 @@
 """What failed, why, what to do, where to read on: always the four, as text or as one JSON object.
 
-Operating faults are `core.errors`; the parser's become `TFG-5001`; anything else is a fault of this program and
-says so, with its trace under `--verbose`.
+Operating faults are `core.errors`; the parser's become `TFG-5001`; anything else is a fault of this
+program and says so, with its trace under `--verbose`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _known(fault: BaseException) -> errors.GridError:
             "TFG-5001", fault.format_message().rstrip("."), hint=f"{path} --help"
         )
     if isinstance(fault, click.ClickException):
-        return errors.Failed("TFG-5001", fault.format_message().rstrip("."))
+        return errors.BadInput("TFG-5001", fault.format_message().rstrip("."))
     if isinstance(fault, click.Abort | KeyboardInterrupt):
         return errors.Failed(
             "TFG-5010", "interrupted; what was begun is kept", hint="repeat the command to resume"

@@ -1,7 +1,8 @@
 """The answer goes to standard output, all else to standard error.
 
-An answer is a frozen value whose tag is its schema (`answers`). With `--json` it is written as one line, a list as one
-array, a stream as one object a line; otherwise the command's own renderer turns it into text.
+An answer is a frozen value whose tag is its schema (`answers`). With `--json` it is written as one
+line, a list as one array, a stream as one object a line; otherwise the command's own renderer turns
+it into text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is happening, on standard error.
 
-On a terminal the latest line of each thing is redrawn in place; elsewhere there is one line per change and no repeats; with
-`--json` each change is one JSON object.
+On a terminal the latest line of each thing is redrawn in place; elsewhere there is one line per
+change and no repeats; with `--json` each change is one JSON object.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tfgrid.doors.cli.frame.settings import Settings
 
@@ -31,7 +31,7 @@ class Progress:
         self._last: dict[str, str] = {}
         self._spinner: Any = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._settings.animation:
             from rich.console import Console
 

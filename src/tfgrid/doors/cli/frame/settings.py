@@ -1,7 +1,7 @@
 """The flags that every command takes, with one meaning each.
 
-A flag may stand before the noun or after the verb. Precedence: flag, then `TFGRID_*`, then the context of
-`$XDG_CONFIG_HOME/tfgrid/config.toml`, then the default; `session` does the last two.
+A flag may stand before the noun or after the verb. Precedence: flag, then `TFGRID_*`, then the
+context of `$XDG_CONFIG_HOME/tfgrid/config.toml`, then the default; `session` does the last two.
 """
 
 from __future__ import annotations
@@ -121,36 +121,25 @@ class _Span(click.ParamType[int]):
             self.fail(fault.what, param, ctx)
 
 
+def _option(names: tuple[str, ...], variable: str, text: str, **more: Any) -> click.Option:
+    return click.Option(
+        names, envvar=variable or None, help=text, expose_value=False, callback=_keep,
+        is_eager=True, **more,
+    )  # fmt: skip
+
+
 def common_options() -> list[click.Parameter]:
     """Fresh options for one command; each keeps what it was given in the run's settings."""
-    flags: list[click.Parameter] = [
-        click.Option(
-            names, is_flag=True, envvar=variable or None, help=text,
-            expose_value=False, callback=_keep, is_eager=True,
-        )
-        for names, variable, text in _FLAGS
-    ]  # fmt: skip
-    flags.append(
-        click.Option(
-            ("--timeout",),
-            type=_Span(),
-            default=timeout_seconds_default,
-            metavar="SPAN",
-            envvar="TFGRID_TIMEOUT",
-            help="How long to wait, such as 90s (default: 2m).",
-            expose_value=False,
-            callback=_keep,
-            is_eager=True,
-        )  # fmt: skip
-    )
-    flags.extend(
-        click.Option(
-            names, metavar=metavar, envvar=variable, help=text,
-            expose_value=False, callback=_keep, is_eager=True,
-        )
-        for names, metavar, variable, text in _VALUES
+    flags = [_option(names, variable, text, is_flag=True) for names, variable, text in _FLAGS]
+    span = _option(
+        ("--timeout",), "TFGRID_TIMEOUT", "How long to wait, such as 90s (default: 2m).",
+        type=_Span(), default=timeout_seconds_default, metavar="SPAN",
     )  # fmt: skip
-    return flags
+    values = [
+        _option(names, variable, text, metavar=metavar)
+        for names, metavar, variable, text in _VALUES
+    ]
+    return [*flags, span, *values]
 
 
 COMMON: Final = frozenset(Settings.__dataclass_fields__) - {"given"}

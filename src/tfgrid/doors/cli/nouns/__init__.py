@@ -17,7 +17,18 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["load"]
+__all__ = [
+    "contract",
+    "demo",
+    "image",
+    "load",
+    "logs",
+    "machine",
+    "node",
+    "order",
+    "recipe",
+    "topics",
+]
 
 
 def load(word: str) -> click.Command:

@@ -11,6 +11,7 @@ import click
 
 from tfgrid.doors.cli import answers, portrait
 from tfgrid.doors.cli.frame import (
+    ExitCode,
     Noun,
     Progress,
     Settings,
@@ -204,10 +205,13 @@ def reject_contract(settings: Settings, name: str, reason: str) -> None:
 @click.option("--reason", default="", help="Kept with the signature.")
 @click.option("--wait/--no-wait", default=True, help="Wait until all is removed (default: wait).")
 def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> None:
-    """Sign the deletion of a contract as --as; with its quorum every node removes all it made for it."""
+    """Sign the deletion of a contract as --as; with its quorum, nodes remove all they made."""
     if not settings.dry_run:
         confirm(settings, f"Remove {name} and what its containers hold?")
     answer = _sign(settings, name, "delete", "approve", reason)
+    if answer.approved < answer.needed:
+        hints(settings, f"tfgrid contract cancel {answer.name} --as SOMEBODY")
+        click.get_current_context().exit(int(ExitCode.WAITING))
     if wait and answer.phase == "cancelling":
         asyncio.run(_wait_ended(settings, answer.contract))
         say(settings, f"{answer.name} has ended: every node has removed what it made for it")
@@ -237,7 +241,7 @@ async def sign(
     settings: Settings, name: str, *, action: Literal["deploy", "delete"],
     decision: Literal["approve", "reject"] = "approve", reason: str = "",
 ) -> answers.Signed:  # fmt: skip
-    """Sign for an action of a contract as `--as`; with `--dry-run` only say what would be signed."""
+    """Sign for an action of a contract as `--as`; with `--dry-run` sign nothing."""
     from tfgrid.agents import threebot
 
     with Session(settings) as session:
@@ -300,12 +304,15 @@ async def write_proof(settings: Settings, name: str, output: Path) -> answers.Pr
         state = session.contract(name)
         positions = contract.positions(view, state.contract)
         data = await session.client.bundle(positions)
-        if not settings.dry_run:
-            output.write_bytes(data)
-        return answers.Proof(
-            contract=state.contract, file=str(output), size_bytes=len(data),
-            entries=len(positions),
-        )  # fmt: skip
+    if not settings.dry_run:
+        _write_file(output, data)
+    return answers.Proof(
+        contract=state.contract, file=str(output), size_bytes=len(data), entries=len(positions)
+    )
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 @leaf(
@@ -320,7 +327,7 @@ async def write_proof(settings: Settings, name: str, output: Path) -> answers.Pr
 @click.option("--ledger", default="", help="The ledger's id, if you know which it must be.")
 @click.option("--offline", is_flag=True, hidden=True, help="It always is.")
 def verify(settings: Settings, file: Path, ledger: str, offline: bool) -> None:
-    """Check a proof file: every signature, every inclusion, the quorum. Needs neither network nor grid."""
+    """Check a proof file: signatures, inclusions, quorum. Needs neither network nor grid."""
     from tfgrid.doors.cli import offline as checking
 
     del offline

@@ -40,7 +40,7 @@ def _store(settings: Settings) -> tuple[localgrid.Paths, localgrid.GridFile, fli
 )  # fmt: skip
 @click.argument("directory", type=click.Path(path_type=Path))
 def build_image(settings: Settings, directory: Path) -> None:
-    """Build the image of a directory with image.toml, sign it as --as (default: expert), publish it."""
+    """Build the image of a directory with image.toml, sign it (default: as expert), publish it."""
     with Progress(settings, f"building {directory.name}") as progress:
         made = build(settings, directory, progress)
     show(settings, made, _image_text)
@@ -136,14 +136,15 @@ def verify_image(settings: Settings, name: str) -> None:
 
 
 def _image_text(image: answers.Image) -> str:
+    content, stored = map(units.bytes_text, (image.content_bytes, image.stored_bytes))
+    size = f"{content}, {stored} stored"
     return render.field_list(
         [
             ("image", f"{image.name}  ({image.state})"),
             ("digest", image.digest),
             ("signer", f"{image.signer_name}  {image.signer}"),
             ("files", f"{image.entries} in {image.chunks} chunks"),
-            ("size", f"{units.bytes_text(image.content_bytes)}, "
-                     f"{units.bytes_text(image.stored_bytes)} stored"),
+            ("size", size),
             ("runs", " ".join(image.arguments)),
         ]
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """`logs CONTRACT/WORKLOAD`: what a workload wrote, if its agreement lets the owner see.
 
-No command reaches a node: nodes put a bounded tail into the owner's mailbox, and this reads it there.
+No command reaches a node: nodes put a bounded tail into the owner's mailbox, and this reads it
+there.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def log_text(payload: str) -> str:
 
 
 def new_lines(known: list[str], lines: list[str]) -> list[str]:
-    """The lines of a tail that come after an earlier tail; all of them when the two do not overlap."""
+    """The lines of a tail that come after an earlier one; all, when the two do not overlap."""
     for start in range(len(known)):
         tail = known[start:]
         if lines[: len(tail)] == tail:

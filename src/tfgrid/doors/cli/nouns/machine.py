@@ -106,10 +106,10 @@ def up(settings: Settings, nodes: int | None, farms: int | None, directory: str 
                 farms=farms,
                 timeout_seconds=settings.timeout,
                 progress=progress.change,
-            )  # fmt: skip
+            )
         )
     answer = _up_answer(started)
-    show(settings, answer, lambda a: _up_text(a))
+    show(settings, answer, _up_text)
     hints(settings, "tfgrid status", "tfgrid demo", "tfgrid down")
 
 
@@ -225,7 +225,8 @@ async def _status(settings: Settings) -> answers.Status:
         directory=str(paths.root), ledger=grid.ledger, entries=entries,
         edge=f"https://127.0.0.1:{grid.edge_port}/", head_at=render.moment(head_at),
         parts=[_part(part) for part in parts], contracts=phases,
-        report=report.summary if report else "", report_at=render.moment(report.at if report else 0),
+        report=report.summary if report else "",
+        report_at=render.moment(report.at if report else 0),
     )  # fmt: skip
 
 

@@ -1,16 +1,16 @@
 """`plan` and `deploy`: what an order would become, and making it so.
 
-`plan` has no writer within reach. `deploy` prints the same plan first and asks once; given a plan file it applies exactly that,
-or refuses because the world has moved.
+`plan` has no writer within reach. `deploy` prints the same plan first and asks once; given a plan
+file it applies exactly that, or refuses because the world has moved.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import click
 
@@ -37,11 +37,12 @@ __all__ = ["COMMANDS", "Request", "images_by_name", "make_plan", "register"]
 
 _group = click.Group()
 _SALT_BYTES: Final = 16
+_F = TypeVar("_F", bound=Callable[..., None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was typed: recipe, file or plan, a name, settings and who is to approve in which role."""
+    """What was typed: recipe, file or plan; a name; settings; who approves in which role."""
 
     what: str
     name: str = ""
@@ -74,18 +75,18 @@ def request_from(
     return Request(what=what, name=name, settings=dict(_pairs(settings, "--set")), approvers=roles)
 
 
-_ARGUMENTS: Final = (
-    click.argument("what", metavar="RECIPE|FILE"),
-    click.option("--name", default="", help="The contract's name (default: the recipe's)."),
-    click.option("--set", "settings_", multiple=True, metavar="K=V", help="A recipe's parameter."),
-    click.option(
-        "--approver",
-        "approvers",
-        multiple=True,
-        metavar="ROLE=IDENTITY",
-        help="Who approves in a role (default: the identity of the role's name).",
-    ),  # fmt: skip
-)
+def _arguments(function: _F) -> _F:
+    """What `plan` and `deploy` share: what is ordered, under which name, with which settings."""
+    for add in (
+        click.option("--approver", "approvers", multiple=True, metavar="ROLE=IDENTITY",
+                     help="Who approves in a role (default: the identity of the role's name)."),
+        click.option("--set", "settings_", multiple=True, metavar="K=V",
+                     help="A parameter of the recipe."),
+        click.option("--name", default="", help="The contract's name (default: the recipe's)."),
+        click.argument("what", metavar="RECIPE|FILE"),
+    ):  # fmt: skip
+        add(function)
+    return function
 
 
 @leaf(
@@ -95,10 +96,7 @@ _ARGUMENTS: Final = (
         "tfgrid plan examples/guestbook --json",
     ),
 )  # fmt: skip
-@_ARGUMENTS[0]
-@_ARGUMENTS[1]
-@_ARGUMENTS[2]
-@_ARGUMENTS[3]
+@_arguments
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the plan in a file.")
 @click.option(
     "--detailed-exitcode", is_flag=True, help="20 if deploying it would change something."
@@ -109,7 +107,9 @@ def plan(
 ) -> None:  # fmt: skip
     """Plan an order: where each workload would go, why there, at what price. Changes nothing."""
     request = request_from(what, name, settings_, approvers)
-    answer = asyncio.run(_plan(settings, request, output))
+    answer, data = asyncio.run(_plan(settings, request, output))
+    if output is not None:
+        output.write_bytes(data)
     show(settings, answer, lambda a: portrait.plan_text(settings, a))
     target = str(output) if output else what
     hints(settings, f"tfgrid deploy {target}")
@@ -117,13 +117,14 @@ def plan(
         click.get_current_context().exit(int(ExitCode.CHANGES))
 
 
-async def _plan(settings: Settings, request: Request, output: Path | None) -> answers.Plan:
+async def _plan(
+    settings: Settings, request: Request, output: Path | None
+) -> tuple[answers.Plan, bytes]:
     with Session(settings) as session:
         await session.look()
         made = make_plan(session, request)
-        if output is not None:
-            output.write_bytes(canonical.encode(made))
-        return portrait.plan_answer(session, made, str(output or ""))
+        answer = portrait.plan_answer(session, made, str(output or ""))
+        return answer, canonical.encode(made)
 
 
 def make_plan(session: Session, request: Request) -> contract.Plan:
@@ -161,7 +162,7 @@ def _recipe(session: Session, what: str) -> contract.Recipe:
 def _roles(
     session: Session, recipe: contract.Recipe, given: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[ids.IdentityId, ...]]:
-    """Who fills each role of the recipe's rules: who was named, else the identity of the role's name."""
+    """Who fills each role of a recipe: who was named, else the identity of the role's name."""
     known = session.grid.identities
     found = {}
     for role in sorted({r.role for rule in (recipe.deploy, recipe.delete) for r in rule.roles}):
@@ -171,7 +172,7 @@ def _roles(
 
 
 def images_by_name(session: Session) -> dict[str, contract.Image]:
-    """The images that this grid publishes, by name; of several with one name the newest, and all by `name@digest`."""
+    """The images that this grid publishes: the newest by `name`, all by `name@digest`."""
     store = flist.ChunkStore(session.paths.images)
     found: dict[str, contract.Image] = {}
     for summary in sorted(flist.images(store), key=lambda s: _published(session, s.digest)):
@@ -193,10 +194,7 @@ def _published(session: Session, digest: str) -> float:
         "tfgrid deploy guestbook --set memory=64MiB --name second",
     ),
 )  # fmt: skip
-@_ARGUMENTS[0]
-@_ARGUMENTS[1]
-@_ARGUMENTS[2]
-@_ARGUMENTS[3]
+@_arguments
 @click.option("--wait/--no-wait", default=True, help="Wait until it runs (default: wait).")
 def deploy(
     settings: Settings, what: str, name: str, settings_: Sequence[str],
@@ -219,7 +217,8 @@ def deploy(
 
 
 def _deployed_text(answer: answers.Deployed) -> str:
-    head = f"{answer.name} is {answer.phase}: record {answer.position}, contract {answer.contract[:10]}"
+    short = ids.short(answer.contract)
+    head = f"{answer.name} is {answer.phase}: record {answer.position}, contract {short}"
     if answer.phase == "proposed":
         return f"{head}, approvals {answer.approved}/{answer.needed}"
     return "\n".join([head, *answer.urls])

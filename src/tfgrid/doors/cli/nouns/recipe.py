@@ -20,7 +20,8 @@ __all__ = ["COMMANDS", "publish", "read_text", "recipe_file"]
 noun: Final = Noun(
     "recipe", help="Recipes: lint, publish, list, show.",
     examples=(
-        "tfgrid recipe lint examples/guestbook", "tfgrid recipe list", "tfgrid recipe show guestbook",
+        "tfgrid recipe lint examples/guestbook", "tfgrid recipe list",
+        "tfgrid recipe show guestbook",
     ),
 )  # fmt: skip
 
@@ -48,14 +49,17 @@ def read_text(path: Path) -> str:
 
     """
     data = path.read_bytes()[: limits.document_bytes_max + 1]
+    large = len(data) > limits.document_bytes_max
     try:
-        if len(data) > limits.document_bytes_max:
-            raise UnicodeError(f"more than {limits.document_bytes_max} bytes")
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeError as fault:
+        raise errors.BadInput("TFG-5014", f"{path.name} is not text", where=str(path)) from fault
+    if large:
         raise errors.BadInput(
-            "TFG-5014", f"{path.name} is not a text of bounded size: {fault}", where=str(path)
-        ) from fault
+            "TFG-5014", f"{path.name} has more than {limits.document_bytes_max} bytes",
+            where=str(path),
+        )  # fmt: skip
+    return text
 
 
 @leaf(
@@ -91,13 +95,14 @@ def _lint_text(answer: answers.Lint) -> str:
 @leaf(
     noun, "publish", answers=("tfgrid.recipe/1",),
     examples=(
-        "tfgrid recipe publish examples/guestbook", "tfgrid recipe publish my-recipe.yaml --as expert",
+        "tfgrid recipe publish examples/guestbook",
+        "tfgrid recipe publish my-recipe.yaml --as expert",
         "tfgrid recipe publish my-recipe.yaml --dry-run",
     ),
 )  # fmt: skip
 @click.argument("file")
 def publish_file(settings: Settings, file: str) -> None:
-    """Publish a recipe, signed by --as (default: expert); name and version never change afterwards."""
+    """Publish a recipe, signed by --as (default: expert); name@version never changes again."""
     path = recipe_file(file)
     made = asyncio.run(publish(settings, path))
     show(settings, made, _recipe_text)

@@ -21,7 +21,7 @@ _group = click.Group()
 )  # fmt: skip
 @click.argument("topic", required=False, default="")
 def help_page(settings: Settings, topic: str) -> None:
-    """Explain an error code, exit-codes, environment or accessibility; without a topic, all of them."""
+    """Explain an error code, exit-codes, environment or accessibility; list them all."""
     show(settings, _page(topic), lambda page: f"{page.title}\n\n{page.text}")
 
 

@@ -1,4 +1,4 @@
-"""Steps 4 and 5: plan, registration, approvals, and that nothing runs before the quorum is there."""
+"""Steps 4 and 5: plan, registration, approvals, and that nothing runs before the quorum."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ async def order(teller: Teller) -> ContractId:
         teller.say("\n".join(f"   {line}" for line in text.splitlines()))
         state = await orders.register(session, plan, 0)
         teller.say(
-            f"\n   registered: record {state.position} of the ledger, inclusion proof ok, {state.phase}"
+            f"\n   registered: record {state.position} of the ledger, inclusion proof ok,"
+            f" {state.phase}"
         )
         return state.contract
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tfgrid.core import errors, ids
+from tfgrid.core import errors, ids, units
 from tfgrid.core.clock import SystemClock
 from tfgrid.core.ids import ContractId
-from tfgrid.core import units
+from tfgrid.doors import localgrid
 from tfgrid.doors.cli import answers, offline, portrait, web
 from tfgrid.doors.cli.frame import Settings
 from tfgrid.doors.cli.nouns import contract as contracts
-from tfgrid.doors.cli.session import Session
+from tfgrid.doors.cli.session import Session, grid_directory
 from tfgrid.doors.cli.story.telling import Teller
 
 __all__ = ["Exchange", "conclude", "exchange", "prove"]
@@ -120,10 +120,11 @@ def prove(teller: Teller, which: ContractId) -> answers.Proof:
         )
         image = f"  sha256:{ids.short(receipt.digest)}" if receipt.digest else ""
         teller.say(
-            f"   record {receipt.position:<4} {receipt.node:<4} {receipt.workload or 'its part':<10} "
+            f"   record {receipt.position:<4} {receipt.node:<4} "
+            f"{receipt.workload or 'its part':<10} "
             f"{receipt.state}{image}{limits}"
         )
-    file = Path.cwd() / f"{described.name}.proof"
+    file = localgrid.find(grid_directory(settings)).root / f"{described.name}.proof"
     written = asyncio.run(contracts.write_proof(settings, which, file))
     checked = offline.verify(file, "")
     teller.say(f"   proof of {written.entries} records in {file}")

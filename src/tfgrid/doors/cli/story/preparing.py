@@ -17,8 +17,10 @@ __all__ = ["check_machine", "publish", "start_grid"]
 def check_machine(teller: Teller) -> None:
     """Say what is off, and stop if a grid cannot run here."""
     answer = machine.refuse_if_lacking()
+    paths = localgrid.Paths(grid_directory(teller.settings) or localgrid.default_directory())
+    there = paths.grid_file.exists()
     for check in answer.checks:
-        if check.level == "note":
+        if check.level == "note" and not (there and check.name == "edge port"):
             teller.say(f"   note  {check.name:<16} {check.finding}: {check.means}")
     good = sum(check.level == "ok" for check in answer.checks)
     teller.say(

@@ -1,4 +1,4 @@
-"""The machine, read and never changed: files under /proc, /sys and /dev, and the programs on the path."""
+"""The machine, read and never changed: /proc, /sys and /dev, and the programs on the path."""
 
 from __future__ import annotations
 

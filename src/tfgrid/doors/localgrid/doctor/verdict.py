@@ -1,6 +1,7 @@
-"""Readings -> checks, pure: each says what was found, what that costs, and the one command that mends it.
+"""Readings -> checks, pure: what was found, what that costs, the one command that mends it.
 
-ok: as it should be; note: works, with what it costs; blocking: a grid cannot run here until it is mended.
+ok: as it should be; note: works, with what it costs; blocking: a grid cannot run here until it is
+mended.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ memory_bytes_min: Final = 1024**3
 memory_bytes_wanted: Final = 2 * 1024**3
 _IDMAPPED: Final = frozenset({"ext4", "xfs", "btrfs", "f2fs", "tmpfs"})
 _INSTALL: Final = "apt-get install -y --no-install-recommends"
+_BOOT_V2: Final = (
+    "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&systemd.unified_cgroup_hierarchy=1 /' /etc/default/grub"
+    " && update-grub && reboot"
+)
 _OPTIONAL: Final = frozenset({"wireguard-go"})
 
 
@@ -77,7 +82,8 @@ def _system(r: Readings) -> Iterator[Check]:
         "python", r.python >= python_min, f"Python {version}",
         Check(
             name="python", level="blocking", finding=f"Python {version}",
-            means="tfgrid needs Python 3.11 or newer", cure=f"{_INSTALL} python3.11 python3.11-venv",
+            means="tfgrid needs Python 3.11 or newer",
+            cure=f"{_INSTALL} python3.11 python3.11-venv",
         ),
     )  # fmt: skip
 
@@ -156,12 +162,12 @@ def _cgroups(r: Readings) -> Check:
         return Check(
             name="cgroups", level="note", finding="versions 1 and 2 together",
             means="limits are set through version 1: the same limits, one more mount to hide",
-            cure="boot with systemd.unified_cgroup_hierarchy=1",
+            cure=_BOOT_V2,
         )  # fmt: skip
     return Check(
         name="cgroups", level="blocking", finding=f"layout {r.cgroups}",
         means="nothing limits what containers take, or ends a node whole",
-        cure="boot with systemd.unified_cgroup_hierarchy=1",
+        cure=_BOOT_V2,
     )  # fmt: skip
 
 
@@ -172,7 +178,7 @@ def _wireguard(r: Readings) -> Check:
         return Check(
             name="wireguard", level="note", finding="not in the kernel, wireguard-go is here",
             means="private networks work, with more processor time per byte",
-            cure="boot a kernel with CONFIG_WIREGUARD",
+            cure="apt-get install -y linux-image-amd64 && reboot",
         )  # fmt: skip
     lacks = "no /dev/net/tun" if not r.tun else "no wireguard-go"
     cure = "modprobe tun" if not r.tun else f"{_INSTALL} wireguard-go"
