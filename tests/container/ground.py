@@ -1,4 +1,4 @@
-"""A node's ground for container tests: an image, a private mount namespace, and a check that nothing is left."""
+"""A node's ground for container tests: an image, private mounts, and a check of what is left."""
 
 from __future__ import annotations
 

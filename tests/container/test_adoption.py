@@ -1,4 +1,4 @@
-"""What outlives whom: containers outlive the keeper and the node process, with their logs and exit codes."""
+"""Containers outlive the keeper and the node process, with their logs and exit codes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _kill_keeper(run: Path) -> None:
 
 
 def test_containers_outlive_the_keeper(ground: Path, image: Path) -> None:
-    """After kill -9 of the keeper the same container runs on; the next keeper has all of its log and its end."""
+    """After kill -9 of the keeper a container runs on, and the next has its log and its end."""
 
     async def body() -> None:
         node = Node(ground, image)
@@ -106,7 +106,7 @@ def test_a_created_container_outlives_the_keeper(ground: Path, image: Path) -> N
 
 
 def test_containers_outlive_the_node_process(ground: Path, image: Path) -> None:
-    """After kill -9 of the process that made it a container runs on, and the next process sees it as its own."""
+    """After kill -9 of its maker a container runs on, and the next process sees it as its own."""
 
     async def body() -> None:
         node = Node(ground, image)

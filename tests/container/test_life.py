@@ -1,4 +1,4 @@
-"""The life of a container on a real kernel: made, started, observed, removed; nothing is left, from any state."""
+"""The life of a container on a real kernel, of which nothing is left from any state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ground() -> Iterator[Path]:
 
 
 def test_a_container_is_created_started_and_removed(ground: Path, image: Path) -> None:
-    """Nothing of the workload runs before `start`; afterwards limits hold as asked; `remove` leaves nothing."""
+    """Nothing runs before `start`, limits hold as asked, and `remove` leaves nothing."""
 
     async def body() -> None:
         node = Node(ground, image)
@@ -87,7 +87,7 @@ def test_create_again_does_nothing_and_another_digest_replaces(ground: Path, ima
 
 
 def test_owners_are_shifted_both_ways(ground: Path, image: Path) -> None:
-    """The image is root's inside, files made inside are the range's outside, and the image is unchanged."""
+    """The image is root's inside, files made inside are the range's outside, the image stays."""
 
     async def body() -> None:
         node = Node(ground, image)
@@ -210,7 +210,7 @@ def _cut_points() -> Iterator[str]:
 def test_half_made_things_are_found_and_removed(
     ground: Path, image: Path, point: str, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A creation that is cut anywhere leaves something broken, which the next node process sees and removes."""
+    """A creation that is cut anywhere leaves something broken, seen and removed by the next."""
     from tfgrid.jumpscale.sal import disks, links, mounts, namespaces
 
     homes = {"LinkSet": links, "Pin": namespaces, "DiskMake": disks, "DiskMount": disks}

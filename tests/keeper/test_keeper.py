@@ -203,7 +203,7 @@ def test_a_starter_with_a_pid_file_hands_over_its_process(ground: Ground, tmp_pa
 
 
 def test_a_starter_that_fails_says_why(ground: Ground, tmp_path: Path) -> None:
-    """The last words and the exit code of a failed starter are in the error, and the name is free again."""
+    """A failed starter's last words and exit code are in the error, and its name is free."""
 
     async def body() -> None:
         client = await ground.client()
@@ -239,7 +239,7 @@ def test_a_starter_that_hangs_is_killed_and_blocks_nobody(ground: Ground, tmp_pa
 
 
 def test_processes_and_logs_outlive_the_keeper(ground: Ground) -> None:
-    """After kill -9 of the keeper a writer waits, the next keeper has every line and the exit code."""
+    """After kill -9 of the keeper a writer waits, and the next has every line and the code."""
 
     async def body() -> None:
         client = await ground.client()
@@ -261,7 +261,7 @@ def test_processes_and_logs_outlive_the_keeper(ground: Ground) -> None:
 
 
 def test_a_process_that_ended_while_no_keeper_ran_is_ended(ground: Ground) -> None:
-    """The next keeper says that it ended, with an unknown code, and does not touch whoever has its pid now."""
+    """The next keeper says that it ended and does not touch whoever has its pid now."""
 
     async def body() -> None:
         client = await ground.client()
@@ -338,7 +338,7 @@ def test_only_one_keeper_has_a_folder(ground: Ground) -> None:
 
 
 def test_a_flood_is_bounded_and_blocks_nobody(ground: Ground) -> None:
-    """A writer of 100 MB/s and more costs the keeper no memory, no disk beyond its files, no neighbour's time."""
+    """A flood costs the keeper no memory, no disk beyond its files, no neighbour's time."""
 
     async def body() -> None:
         client = await ground.client()
@@ -383,7 +383,7 @@ def test_a_full_disk_stops_no_workload(ground: Ground) -> None:
 
 
 def test_a_child_inherits_nothing(ground: Ground) -> None:
-    """Open descriptors are 0, 1 and 2; the environment is what was asked; signals are at their defaults."""
+    """Descriptors are 0, 1 and 2, the environment is as asked, signals are at their defaults."""
 
     async def body() -> None:
         client = await ground.client()

@@ -3,7 +3,7 @@
 | package | what it holds |
 |---|---|
 | `sal` | system abstraction: changes as frozen typed values, and functions that read |
-| `executors` | who carries a change out: the kernel directly, or a rendered command line; and launchers |
+| `executors` | who carries a change out, by kernel or command line; launchers |
 | `clients` | how to talk to other programs |
 
 Nothing here knows of grids, contracts or nodes.

@@ -14,8 +14,8 @@
 | `Layout` | where a container's files, mounts and namespaces are (pure) |
 | `seccomp_profile` | which system calls a workload may make (pure) |
 
-`create` leaves the container waiting with its network namespace pinned, so that the network can be made ready
-before `start` lets the first instruction of the workload run.
+`create` leaves the container waiting with its network namespace pinned, so that the network can be
+made ready before `start` lets the first instruction of the workload run.
 """
 
 from tfgrid.capacity.container.config import config_json

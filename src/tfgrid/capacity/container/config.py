@@ -1,7 +1,7 @@
-"""The OCI configuration of a container, written whole: nothing in it comes from an image or a recipe unchecked.
+"""The OCI configuration of a container, written whole; nothing in it comes unchecked.
 
-There is no field for a mount, a device, a capability or a namespace in `Spec`; what a container gets of them is
-here, the same for all. What is not permitted is absent rather than switched off.
+There is no field for a mount, a device, a capability or a namespace in `Spec`; what a container
+gets of them is here, the same for all. What is not permitted is absent rather than switched off.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _resources(spec: Spec) -> dict[str, object]:
     quota = spec.limits.cpu_millis * _PERIOD_MICROSECONDS // 1000
     return {
         "devices": [{"allow": False, "access": "rwm"}],
-        # In v1 the second is memory and swap together; the runtime translates it for v2. No swap in either.
+        # In v1 the second is memory and swap together, which the runtime translates for v2.
         "memory": {"limit": memory, "swap": memory},
         "pids": {"limit": spec.limits.processes},
         "cpu": {"quota": quota, "period": _PERIOD_MICROSECONDS},

@@ -17,7 +17,7 @@ def _crun(root: Path, *words: str) -> Argv:
 
 
 def create_line(root: Path, name: str, bundle: Path, pid_file: Path) -> Argv:
-    """The command that makes a container up to its first instruction and leaves its pid in `pid_file`."""
+    """The command that makes a container wait for its start, with its pid in `pid_file`."""
     return _crun(root, "create", "--bundle", str(bundle), "--pid-file", str(pid_file), name)
 
 

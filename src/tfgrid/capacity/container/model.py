@@ -1,4 +1,4 @@
-"""What a container shall be, what it is, and where its parts are: plain values, checked at the door."""
+"""What a container shall be, what it is, and where its parts are: plain, checked values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfgrid.core import errors, limits
 __all__ = ["Layout", "Limits", "Phase", "Spec", "Status"]
 
 Phase: TypeAlias = Literal["created", "running", "ended", "broken"]
-"""created: waits for `start`; running; ended: ran and exited; broken: partly there, to be removed."""
+"""created: waits for `start`; ended: ran and exited; broken: partly there, to be removed."""
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,98}[a-z0-9])?", re.ASCII)
 _HOSTNAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -27,7 +27,7 @@ _FILE_BYTES_MAX: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the kernel enforces. `cpu_millis` is in thousandths of a core; swap is always nothing."""
+    """What the kernel enforces; `cpu_millis` in thousandths of a core; there is no swap."""
 
     cpu_millis: int
     memory_bytes: int
@@ -77,8 +77,8 @@ class Spec:
 class Status:
     """What is there now.
 
-    `limits` are read back from the kernel while the container is created or running; `reason` says in words why it
-    is broken.
+    `limits` are read back from the kernel while the container is created or running; `reason` says
+    in words why it is broken.
     """
 
     name: str
@@ -95,7 +95,8 @@ class Status:
 class Layout:
     """Where a container's parts are.
 
-    `state` lasts over a reboot (the upper's file); `run` does not (mount points, namespaces, bundle).
+    `state` lasts over a reboot (the upper's file); `run` does not (mount points, namespaces,
+    bundle).
     """
 
     state: Path
@@ -148,7 +149,7 @@ class Layout:
 
     @property
     def record(self) -> Path:
-        """What this container is, so that it can be recognised after a restart of the node process."""
+        """What this container is, for the next node process."""
         return self.run / "container.json"
 
 

@@ -1,8 +1,9 @@
-"""A container's root file system and namespaces: planned as changes, made in order, taken down from any state.
+"""A container's root file system and namespaces: planned as changes, taken down from any state.
 
-The image is shared and stays root's; the lower is a clone of its mount in which every owner is shifted into the
-container's range. The upper lies on a file system of its own whose size is the quota. It is owned by the range
-and not idmapped: the kernel makes an overlay's work folder as the mounting root, whom such a map leaves out.
+The image is shared and stays root's; the lower is a clone of its mount in which every owner is
+shifted into the container's range. The upper lies on a file system of its own whose size is the
+quota. It is owned by the range and not idmapped: the kernel makes an overlay's work folder as the
+mounting root, whom such a map leaves out.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _overlay(layout: Layout) -> Change:
 
 
 def make(spec: Spec, layout: Layout, uid_base: int) -> None:
-    """Make the namespaces, the mounts and the files in /etc; what fails leaves remnants for `take_down`.
+    """Make namespaces, mounts and the files in /etc; a fault leaves remnants for `take_down`.
 
     Raises:
         errors.BadInput: TFG-3102, the image's directory is not there.
@@ -87,10 +88,10 @@ def _make_folders(layout: Layout) -> None:
 
 
 def open_way(run_dir: Path) -> None:
-    """Let container ids pass through, but not list, the folder of containers and the node's above it.
+    """Let container ids pass through, not list, the folder of containers and the one above it.
 
-    A runtime works on the root file system from inside the user namespace, as a user who owns none of the folders on
-    the way to it.
+    A runtime works on the root file system from inside the user namespace, as a user who owns none
+    of the folders on the way to it.
 
     Raises:
         errors.MachineLacks: TFG-3107, a folder further up lets nobody else through.
@@ -103,14 +104,14 @@ def open_way(run_dir: Path) -> None:
         if not folder.stat().st_mode & 0o001:
             raise errors.MachineLacks(
                 "TFG-3107",
-                "containers cannot reach their root file systems: a folder lets only its owner through",
+                "containers cannot reach their root: a folder lets only its owner through",
                 where=str(folder),
                 hint=f"chmod o+x {folder}",
             )
 
 
 def take_down(layout: Layout) -> None:
-    """Remove mounts, namespaces and files in whatever state they are; does nothing if there are none.
+    """Remove mounts, namespaces and files in whatever state they are.
 
     Raises:
         errors.StillGoing: TFG-3103, the disk is still in use by a process that has not ended.

@@ -1,8 +1,9 @@
-"""Containers on one node: create, start, observe, remove. Each verb may be repeated, and may be cut anywhere.
+"""Containers on one node: four verbs, each of which may be repeated and may be cut anywhere.
 
-A container is made afresh each time: its upper does not outlive it. What is there is read from the machine:
-the launcher's processes, the kernel's control groups and mounts, and one record per container that says
-which specification it was made from. What is only partly there is `broken`, and `remove` takes any state.
+A container is made afresh each time: its upper does not outlive it. What is there is read from the
+machine: the launcher's processes, the kernel's control groups and mounts, and one record per
+container that says which specification it was made from. What is only partly there is `broken`, and
+`remove` takes any state.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ _PAGE_BYTES: Final = resource.getpagesize()
 class Runtime:
     """The containers of one node.
 
-    Runs inside the node's mount namespace: all mounts are made there and die with it. Where the machine is hybrid
-    that namespace must not show the v2 tree, which crun refuses.
+    Runs inside the node's mount namespace: all mounts are made there and die with it. Where the
+    machine is hybrid that namespace must not show the v2 tree, which crun refuses.
 
     Args:
         state_dir: folder that lasts (`NODE_DIR/containers`); a folder per container.
@@ -91,9 +92,10 @@ class Runtime:
             yield
 
     async def create(self, spec: Spec) -> Status:
-        """Make everything up to the first instruction of the workload; does nothing if that is there already.
+        """Make everything up to the workload's first instruction; does nothing if that is there.
 
-        Remnants, and a container of the same name from another specification or that has ended, are removed first.
+        Remnants, and a container of the same name from another specification or that has ended, are
+        removed first.
 
         Raises:
             errors.GridError: what stood in the way; what was begun is removed.
@@ -146,11 +148,12 @@ class Runtime:
         return base
 
     async def start(self, name: str) -> Status:
-        """Let a created container run, then read its limits back; does nothing if it runs or has run.
+        """Read the limits back and let a container run; does nothing if it runs or has run.
 
         Raises:
             errors.NotFound: TFG-3104, it is not there or only partly.
-            errors.Failed: TFG-3105, the kernel enforces other limits than asked; it was not started.
+            errors.Failed: TFG-3105, the kernel enforces other limits than asked; it was not
+                started.
 
         """
         async with self._alone(name):
@@ -176,12 +179,14 @@ class Runtime:
         return found
 
     async def remove(self, name: str, *, grace_seconds: float = 5.0) -> None:
-        """Remove a container with all that was made for it, from any state; does nothing if there is nothing.
+        """Remove a container with all that was made for it, from any state.
 
-        It has `grace_seconds` after SIGTERM, then it is killed. Ends within `grace_seconds` and some ten more.
+        It has `grace_seconds` after SIGTERM, then it is killed. Ends within `grace_seconds` and
+        some ten more.
 
         Raises:
-            errors.StillGoing: TFG-3106 or TFG-3103, a process does not end even when killed; repeat later.
+            errors.StillGoing: TFG-3106 or TFG-3103, a process does not end even when killed; repeat
+                later.
 
         """
         async with self._alone(name):

@@ -2,12 +2,13 @@
 
     listed as permitted          runs
     listed as refused            EPERM: it exists, and is not for workloads
-    everything else              ENOSYS: as on an older kernel, so that libraries fall back to what is permitted
+    everything else              ENOSYS: as on an older kernel, so that libraries fall back
 
-What is refused reaches kernel parts that a workload has no business in (mounts, modules, keys, tracing, bpf,
-performance counters, time, namespaces) or undoes the walls around it. `clone` is permitted without the flags that
-make namespaces; `clone3` hides its flags in memory where no filter can look, so it does not exist. Sockets are
-Unix, IPv4, IPv6 and route netlink only. Other machine types, such as 32-bit programs, end the process.
+What is refused reaches kernel parts that a workload has no business in (mounts, modules, keys,
+tracing, bpf, performance counters, time, namespaces) or undoes the walls around it. `clone` is
+permitted without the flags that make namespaces; `clone3` hides its flags in memory where no filter
+can look, so it does not exist. Sockets are Unix, IPv4, IPv6 and route netlink only. Other machine
+types, such as 32-bit programs, end the process.
 """
 
 from __future__ import annotations
@@ -18,50 +19,57 @@ from typing import Final
 __all__ = ["permitted", "refused", "seccomp_profile"]
 
 _FILES: Final = """
-access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64 fallocate
-fchdir fchmod fchmodat fchown fchownat fcntl fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs
-fsync ftruncate futimesat getcwd getdents getdents64 getxattr inotify_add_watch inotify_init inotify_init1
-inotify_rm_watch ioctl lchown lgetxattr link linkat listxattr llistxattr lremovexattr lseek lsetxattr lstat mkdir
-mkdirat mknod mknodat newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 read
-readahead readlink readlinkat readv removexattr rename renameat renameat2 rmdir sendfile setxattr splice stat statfs
-statx symlink symlinkat sync sync_file_range syncfs tee truncate umask unlink unlinkat utime utimensat utimes vmsplice
-write writev
+access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat
+faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fchown fchownat fcntl fdatasync fgetxattr
+flistxattr flock fremovexattr fsetxattr fstat fstatfs fsync ftruncate futimesat getcwd getdents
+getdents64 getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watch ioctl lchown
+lgetxattr link linkat listxattr llistxattr lremovexattr lseek lsetxattr lstat mkdir mkdirat mknod
+mknodat newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev pwritev2
+read readahead readlink readlinkat readv removexattr rename renameat renameat2 rmdir sendfile
+setxattr splice stat statfs statx symlink symlinkat sync sync_file_range syncfs tee truncate umask
+unlink unlinkat utime utimensat utimes vmsplice write writev
 """
 _MEMORY: Final = """
-brk get_mempolicy madvise membarrier memfd_create mincore mlock mlock2 mlockall mmap mprotect mremap msync munlock
-munlockall munmap pkey_alloc pkey_free pkey_mprotect
+brk get_mempolicy madvise membarrier memfd_create mincore mlock mlock2 mlockall mmap mprotect
+mremap msync munlock munlockall munmap pkey_alloc pkey_free pkey_mprotect
 """
 _PROCESSES: Final = """
-alarm arch_prctl capget capset execve execveat exit exit_group fork futex futex_waitv get_robust_list getcpu getegid
-geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority getrandom getresgid getresuid getrlimit getrusage
-getsid gettid getuid ioprio_get ioprio_set kill landlock_add_rule landlock_create_ruleset landlock_restrict_self pause
-pidfd_open pidfd_send_signal prctl prlimit64 restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask
-rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max
-sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval
-sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp set_robust_list set_tid_address
-setfsgid setfsuid setgid setgroups setpgid setpriority setregid setresgid setresuid setreuid setrlimit setsid setuid
+alarm arch_prctl capget capset execve execveat exit exit_group fork futex futex_waitv
+get_robust_list getcpu getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority
+getrandom getresgid getresuid getrlimit getrusage getsid gettid getuid ioprio_get ioprio_set kill
+landlock_add_rule landlock_create_ruleset landlock_restrict_self pause pidfd_open
+pidfd_send_signal prctl prlimit64 restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask
+rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo
+sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam
+sched_getscheduler sched_rr_get_interval sched_setaffinity sched_setattr sched_setparam
+sched_setscheduler sched_yield seccomp set_robust_list set_tid_address setfsgid setfsuid setgid
+setgroups setpgid setpriority setregid setresgid setresuid setreuid setrlimit setsid setuid
 sigaltstack sysinfo tgkill time times tkill uname vfork wait4 waitid
 """
 _TIME: Final = """
-clock_getres clock_gettime clock_nanosleep getitimer gettimeofday nanosleep setitimer timer_create timer_delete
-timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime
+clock_getres clock_gettime clock_nanosleep getitimer gettimeofday nanosleep setitimer timer_create
+timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
+timerfd_settime
 """
 _EVENTS: Final = """
-epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 io_cancel io_destroy
-io_getevents io_pgetevents io_setup io_submit poll ppoll pselect6 select signalfd signalfd4
+epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2
+io_cancel io_destroy io_getevents io_pgetevents io_setup io_submit poll ppoll pselect6 select
+signalfd signalfd4
 """
 _MESSAGES: Final = """
-accept accept4 bind connect getpeername getsockname getsockopt listen mq_getsetattr mq_notify mq_open mq_timedreceive
-mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd recvfrom recvmmsg recvmsg semctl semget semop semtimedop sendmmsg
-sendmsg sendto setsockopt shmat shmctl shmdt shmget shutdown socketpair
+accept accept4 bind connect getpeername getsockname getsockopt listen mq_getsetattr mq_notify
+mq_open mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd recvfrom recvmmsg
+recvmsg semctl semget semop semtimedop sendmmsg sendmsg sendto setsockopt shmat shmctl shmdt
+shmget shutdown socketpair
 """
 _REFUSED: Final = """
-acct add_key adjtimex bpf chroot clock_adjtime clock_settime delete_module fanotify_init fanotify_mark finit_module
-fsconfig fsmount fsopen fspick init_module ioperm iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie mbind
-migrate_pages modify_ldt mount mount_setattr move_mount move_pages name_to_handle_at open_by_handle_at open_tree
-perf_event_open personality pidfd_getfd pivot_root process_madvise process_vm_readv process_vm_writev ptrace quotactl
-quotactl_fd reboot remap_file_pages request_key set_mempolicy setdomainname sethostname setns settimeofday swapoff
-swapon syslog umount2 unshare userfaultfd ustat vhangup
+acct add_key adjtimex bpf chroot clock_adjtime clock_settime delete_module fanotify_init
+fanotify_mark finit_module fsconfig fsmount fsopen fspick init_module ioperm iopl kcmp
+kexec_file_load kexec_load keyctl lookup_dcookie mbind migrate_pages modify_ldt mount
+mount_setattr move_mount move_pages name_to_handle_at open_by_handle_at open_tree perf_event_open
+personality pidfd_getfd pivot_root process_madvise process_vm_readv process_vm_writev ptrace
+quotactl quotactl_fd reboot remap_file_pages request_key set_mempolicy setdomainname sethostname
+setns settimeofday swapoff swapon syslog umount2 unshare userfaultfd ustat vhangup
 """
 _EPERM: Final = 1
 _ENOSYS: Final = 38
@@ -129,7 +137,7 @@ def _socket_rules() -> list[dict[str, object]]:
 
 
 def seccomp_profile(machine: str = "") -> dict[str, object]:
-    """The profile as the OCI runtime specification writes it, for this machine type or the one named."""
+    """The profile in OCI form, for this machine type or the one named."""
     plain = sorted(refused - {"personality"})
     personality = [_allow("personality", _compare(0, "EQ", n)) for n in _PERSONALITIES]
     return {

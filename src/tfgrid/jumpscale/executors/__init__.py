@@ -9,7 +9,7 @@
 | `Spawn` | what to start: argument vector, environment, namespace, log |
 | `Launched` | what was started: pid with start time, and the exit code once there is one |
 | `Launcher` | the protocol of whoever starts processes and keeps their logs and exit codes |
-| `DirectLauncher` | a launcher inside this process, for tests and for programs that outlive nothing |
+| `DirectLauncher` | a launcher inside this process, for what outlives nothing |
 
 The launcher that outlives a node process is the keeper (`tfgrid.agents.zos.keeper`).
 """

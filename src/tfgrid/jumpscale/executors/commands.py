@@ -74,13 +74,13 @@ class Native:
     """Performs changes on this machine by system call and netlink."""
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Make each change in turn; raises what `Change.perform` raises, at the first that fails."""
+        """Make each change in turn; raises what the first that fails raises."""
         for change in changes:
             change.perform()
 
 
 class Commands:
-    """Runs the rendered command lines, here or through `prefix` (such as `ssh host --` or `nsenter ...`).
+    """Runs the rendered command lines, here or through a `prefix` such as `ssh host --`.
 
     With `quoting` the whole line is passed as one argument, as ssh wants it.
     """

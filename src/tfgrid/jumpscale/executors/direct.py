@@ -67,7 +67,7 @@ class DirectLauncher:
             raise errors.Conflict("TFG-3020", "that name is known already", where=spawn.name)
         self._folder.mkdir(parents=True, exist_ok=True)
         child = self._start(spawn)
-        entry = await self._settle(spawn, child) if spawn.pid_file else self._keep(spawn, child)
+        entry = await self._settle(spawn, child) if spawn.pid_file else self._keep(child)
         self._entries[spawn.name] = entry
         return self._told(spawn.name)
 
@@ -89,12 +89,9 @@ class DirectLauncher:
         except (OSError, subprocess.SubprocessError) as error:
             raise _not_started(spawn, str(error)) from error
 
-    def _keep(self, spawn: Spawn, child: subprocess.Popen[bytes]) -> _Entry:
-        held = processes.Held.open(child.pid)
-        if held is None:
-            code = child.wait()
-            said = self._last_words(spawn)
-            raise _not_started(spawn, f"it ended at once with {code}: {said}", exit_code=code)
+    def _keep(self, child: subprocess.Popen[bytes]) -> _Entry:
+        held = processes.Held.open(child.pid, unreaped=True)
+        assert held, "a child is there until it is waited for"
         return _Entry(held, child)
 
     async def _settle(self, spawn: Spawn, child: subprocess.Popen[bytes]) -> _Entry:
@@ -181,7 +178,7 @@ class DirectLauncher:
         await self.forget(name)
 
 
-def _not_started(spawn: Spawn, why: str, **details: object) -> errors.Failed:
+def _not_started(spawn: Spawn, why: str, exit_code: int | None = None) -> errors.Failed:
     return errors.Failed(
-        "TFG-3021", f"{spawn.argv[0]} was not started: {why}", where=spawn.name, **details
+        "TFG-3021", f"{spawn.argv[0]} was not started: {why}", where=spawn.name, exit_code=exit_code
     )

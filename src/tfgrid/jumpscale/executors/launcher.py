@@ -1,11 +1,12 @@
 """The protocol of whoever starts processes: what to start, what was started, and seven verbs.
 
-A launched process is known by its name. Starting a name that runs is an error, not a second process; a name
-that has ended stays known, with its exit code and log, until it is forgotten.
+A launched process is known by its name. Starting a name that runs is an error, not a second
+process; a name that has ended stays known, with its exit code and log, until it is forgotten.
 
     spawn --> running --(exits, or is signalled)--> ended --forget--> gone
 
-Standard input is /dev/null; output and errors go, in the order written, into one bounded log per name.
+Standard input is /dev/null; output and errors go, in the order written, into one bounded log per
+name.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ class Spawn:
     """What to start.
 
     Args:
-        name: letters, digits, `.`, `_` and `-`, at most 128; unique per launcher, and the log's name.
+        name: letters, digits, `.`, `_` and `-`, at most 128; unique per launcher, and the log's
+            name.
         argv: program (found through PATH if not absolute) and arguments.
         env: the whole environment; nothing is inherited but PATH when it is not given.
         netns: a pinned network namespace to start in, or None for the launcher's own.
         cwd: working directory.
-        pid_file: for a program that starts another and leaves (`crun create`): where it writes the pid of the
+        pid_file: for a program that starts another and leaves (`crun create`): where it writes the
+            pid of the
             process to keep. The program must exit 0 within `settle_seconds`.
         log_owner: uid and gid of the log's pipe, so that the process may reopen /dev/stdout.
         settle_seconds: how long a program with `pid_file` may take.
@@ -49,8 +52,9 @@ class Spawn:
 class Launched:
     """What was started, as the launcher knows it now.
 
-    `pid` and `start_ticks` (field 22 of /proc/PID/stat) together name a process for ever. While it runs `ended`
-    is False. Afterwards `exit_code` is 0 to 255, or 128 + signal, or None when nobody could learn it.
+    `pid` and `start_ticks` (field 22 of /proc/PID/stat) together name a process for ever. While it
+    runs `ended` is False. Afterwards `exit_code` is 0 to 255, or 128 + signal, or None when nobody
+    could learn it.
     """
 
     name: str
@@ -61,14 +65,15 @@ class Launched:
 
 
 class Launcher(Protocol):
-    """Starts processes and keeps their logs and exit codes. Every verb may raise errors.Unreachable."""
+    """Starts processes, keeps logs and exit codes; each verb may raise errors.Unreachable."""
 
     async def spawn(self, spawn: Spawn) -> Launched:
         """Start a process.
 
         Raises:
             errors.Conflict: TFG-3020, the name is known already; forget it first.
-            errors.Failed: TFG-3021, it could not be started, or its launching program failed (its last
+            errors.Failed: TFG-3021, it could not be started, or its launching program failed (its
+                last
                 output is in the text and `details["exit_code"]`).
             errors.BadInput: TFG-3022, the name or an argument is malformed.
 
@@ -111,5 +116,5 @@ class Launcher(Protocol):
         ...
 
     async def stop(self, name: str, timeout_seconds: float) -> None:
-        """SIGTERM, then after `timeout_seconds` SIGKILL, then forget; does nothing if the name is unknown."""
+        """SIGTERM, after `timeout_seconds` SIGKILL, then forget; an unknown name is no error."""
         ...

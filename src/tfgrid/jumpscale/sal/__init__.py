@@ -1,6 +1,7 @@
 """System abstraction: a machine's parts as typed changes and plain reading functions.
 
-The front door of this package is its modules, as in `core`; use them qualified and only what you need is
+The front door of this package is its modules, as in `core`; use them qualified and only what you
+need is
 loaded:
 
     from tfgrid.jumpscale.sal import mounts, namespaces
@@ -8,7 +9,7 @@ loaded:
 
 | module | what it holds |
 |---|---|
-| `change` | what a change is: a frozen value that can perform itself and render itself as commands |
+| `change` | what a change is: a frozen value that performs itself, or renders itself |
 | `cgroups` | control groups, v1 hybrid and v2: create, limit, read back, kill, remove |
 | `claims` | machine-wide allocation under a lock: uid ranges, underlay networks, host ports |
 | `disks` | a file with a hard size as a file system, mounted through a loop device |

@@ -1,11 +1,12 @@
 """Control groups on both layouts: v2 alone, and the hybrid in which v1 has the controllers.
 
-    v2:      /sys/fs/cgroup/tfgrid/GRID8/n1/...                          controllers, kill, freeze, pressure
-    hybrid:  /sys/fs/cgroup/{memory,pids,cpu,...}/tfgrid/GRID8/n1/...     controllers
-             /sys/fs/cgroup/unified/tfgrid/GRID8/n1/...                   kill, freeze, pressure
+    v2:      /sys/fs/cgroup/tfgrid/GRID8/n1                        controllers and kill
+    hybrid:  /sys/fs/cgroup/{memory,pids,cpu,...}/tfgrid/GRID8/n1   controllers
+             /sys/fs/cgroup/unified/tfgrid/GRID8/n1                kill, freeze, pressure
 
-In both there is one v2 tree, so one write to `cgroup.kill` ends a node with all that descends from it. In v2 a
-group with controllers for its children holds no process itself: the node's own processes join `NODE/agent`.
+In both there is one v2 tree, so one write to `cgroup.kill` ends a node with all that descends from
+it. In v2 a group with controllers for its children holds no process itself: the node's own
+processes join `NODE/agent`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _V1_CONTROLLERS: Final = (
     "blkio",
     "cpuset",
 )
+_BOUNDED: Final = ("memory", "pids", "cpu")
 _PERIOD_MICROSECONDS: Final = 100_000
 _UNLIMITED: Final = 1 << 60
 
@@ -62,6 +64,15 @@ class Tree:
         roots = dict.fromkeys([*filter(None, [self.unified]), *self.controllers.values()])
         return tuple(root / _relative(name) for root in roots)
 
+    def bounded_folders(self, name: str) -> tuple[Path, ...]:
+        """The folders of a group in the v2 tree and in the v1 trees of memory, pids and cpu.
+
+        Others are left out when a process is moved: a new cpuset group, for one, takes none.
+        """
+        used = [self.controllers[c] for c in _BOUNDED if c in self.controllers]
+        roots = dict.fromkeys([*filter(None, [self.unified]), *used])
+        return tuple(root / _relative(name) for root in roots)
+
     def folder(self, name: str, controller: str) -> Path | None:
         """The folder whose files govern `controller` for a group."""
         root = self.controllers.get(controller)
@@ -78,8 +89,8 @@ def _relative(name: str) -> PurePosixPath:
 def detect(mountinfo: str | None = None) -> Tree:
     """The layout of this machine, as mounted in the caller's namespace (or in the text given).
 
-    A v2 tree that a node's namespace has hidden from the runtime is found under the host's first process only;
-    see `GroupKill`, which therefore takes a tree that was detected before the hiding.
+    A v2 tree that a node's namespace has hidden from the runtime is found under the host's first
+    process only; see `GroupKill`, which therefore takes a tree that was detected before the hiding.
     """
     text = (
         Path("/proc/thread-self/mountinfo").read_text("utf-8") if mountinfo is None else mountinfo
@@ -134,7 +145,7 @@ class GroupMake(Change):
     def _enables(self) -> tuple[tuple[Path, str], ...]:
         if self.tree.layout != "v2" or not self.delegate or not self.tree.unified:
             return ()
-        wanted = [c for c in ("memory", "pids", "cpu") if c in self.tree.controllers]
+        wanted = [c for c in _BOUNDED if c in self.tree.controllers]
         parts = _relative(self.name).parts
         folders = [self.tree.unified.joinpath(*parts[:n]) for n in range(len(parts) + 1)]
         text = " ".join(f"+{c}" for c in wanted)
@@ -142,7 +153,7 @@ class GroupMake(Change):
 
     def perform(self) -> None:
         """See `Change.perform`; a group that is there already is no error."""
-        for folder in self.tree.folders(self.name):
+        for folder in self.tree.bounded_folders(self.name):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -152,13 +163,13 @@ class GroupMake(Change):
 
     def argv(self) -> tuple[Argv, ...]:
         """See `Change.argv`."""
-        made = ("mkdir", "--parents", *map(str, self.tree.folders(self.name)))
+        made = ("mkdir", "--parents", *map(str, self.tree.bounded_folders(self.name)))
         return (made, *(_shell(path, text) for path, text in self._enables()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupJoin(Change):
-    """Move a process, and its future children, into a group of every tree (or of the v2 tree only)."""
+    """Move a process and its future children into a group, of every tree or of v2 only."""
 
     tree: Tree
     name: str
@@ -169,7 +180,7 @@ class GroupJoin(Change):
         if self.unified_only:
             folder = self.tree.unified_group(self.name)
             return (folder / "cgroup.procs",) if folder else ()
-        return tuple(folder / "cgroup.procs" for folder in self.tree.folders(self.name))
+        return tuple(folder / "cgroup.procs" for folder in self.tree.bounded_folders(self.name))
 
     def perform(self) -> None:
         """See `Change.perform`."""
@@ -247,7 +258,7 @@ class GroupKill(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRemove(Change):
-    """Remove a group and all groups below it in every tree; processes in it make the kernel refuse."""
+    """Remove a group and all below it in every tree; the kernel refuses if one has a process."""
 
     tree: Tree
     name: str
@@ -273,7 +284,7 @@ class GroupRemove(Change):
 
 
 def processes(tree: Tree, name: str) -> tuple[int, ...]:
-    """The processes in a group and all below it, in any tree, as seen from the caller's pid namespace."""
+    """The processes in a group and all below it, in any tree."""
     found: set[int] = set()
     for folder in tree.folders(name):
         for path, _, files in os.walk(folder):
@@ -312,7 +323,7 @@ def _bound(text: str) -> int | None:
 
 
 def read_limits(tree: Tree, name: str) -> dict[str, int | None]:
-    """What the kernel enforces on a group: memory_bytes, swap_bytes, processes, cpu_millis; None is no bound."""
+    """Bounds of a group: memory_bytes, swap_bytes, processes, cpu_millis; None is no bound."""
     memory, pids = tree.folder(name, "memory"), tree.folder(name, "pids")
     cpu, v2 = tree.folder(name, "cpu"), tree.layout == "v2"
     limit = _bound(_read(memory, "memory.max" if v2 else "memory.limit_in_bytes"))

@@ -3,9 +3,10 @@
     LinkAdd(name="v0", peer="v1")  --perform()-->  netlink or system call, no process is started
                                    --argv()----->  ("ip", "link", "add", "v0", "type", "veth", ...)
 
-The two ways mean the same and a conformance test holds each kind to that, in a scratch namespace. The first is
-what a node does; the second is for dry runs, diffs, ssh and people who want to see it. A change reads nothing
-to decide whether it is needed: whoever plans does that with the reading functions.
+The two ways mean the same and a conformance test holds each kind to that, in a scratch namespace.
+The first is what a node does; the second is for dry runs, diffs, ssh and people who want to see it.
+A change reads nothing to decide whether it is needed: whoever plans does that with the reading
+functions.
 
 Codes 3001 to 3049 belong to this package; 3050 to 3099 to its network modules.
 """
@@ -28,7 +29,7 @@ Argv: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change(ABC):
-    """One change to a machine. Subclass as a frozen dataclass with keyword fields of plain values."""
+    """One change to a machine; subclass as a frozen dataclass with keyword fields."""
 
     @abstractmethod
     def perform(self) -> None:

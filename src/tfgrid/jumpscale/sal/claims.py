@@ -1,9 +1,10 @@
 """Machine-wide allocation: what two grids, or two nodes, on one machine must not both take.
 
-One file, read and rewritten whole under a lock: uid ranges, underlay networks and host ports, each with an owner
-such as `0f3a9c11/n1/web`. Asking again with the same owner and purpose gives the same answer, so that a crash
-between claiming and using loses nothing; what belongs to an owner, or to everything below it, is released by
-prefix. A reader sees the old file or the new one, never half of one.
+One file, read and rewritten whole under a lock: uid ranges, underlay networks and host ports, each
+with an owner such as `0f3a9c11/n1/web`. Asking again with the same owner and purpose gives the same
+answer, so that a crash between claiming and using loses nothing; what belongs to an owner, or to
+everything below it, is released by prefix. A reader sees the old file or the new one, never half of
+one.
 """
 
 from __future__ import annotations
@@ -68,14 +69,14 @@ class Claims:
         return self._claim("uids", owner, values, lambda _: True)
 
     def underlay(self, owner: str, taken: Collection[str] = ()) -> str:
-        """A network `10.A.B.0/24` that no other owner has and that is not in `taken`; raises as `uids`."""
+        """A network `10.A.B.0/24` of no other owner and not in `taken`; raises as `uids`."""
         numbers = range(_UNDERLAY_FIRST * 256, (_UNDERLAY_LAST + 1) * 256)
         busy = set(taken)
         found = self._claim("underlay", owner, numbers, lambda n: _network(n) not in busy)
         return _network(found)
 
     def port(self, owner: str, first: int) -> int:
-        """A TCP port of 127.0.0.1 from `first` up that no other owner has and nobody listens on; as `uids`."""
+        """A free TCP port of 127.0.0.1 from `first` up, of no other owner; raises as `uids`."""
         candidates = range(first, min(first + _PORT_TRIES, 65_536))
         return self._claim("port", owner, candidates, _port_is_free)
 

@@ -1,7 +1,8 @@
 """A file whose size is a quota: an ext4 file system in it, mounted through a loop device.
 
-The file is sparse, so it takes what is used; its size is the hard limit, met as "no space left on device". The
-loop device is taken with autoclear: it goes when the last mount of it goes, even if the node was killed.
+The file is sparse, so it takes what is used; its size is the hard limit, met as "no space left on
+device". The loop device is taken with autoclear: it goes when the last mount of it goes, even if
+the node was killed.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ _SMALL_BYTES: Final = 512 * 1024**2
 class DiskMake(Change):
     """Make a file of `size_bytes` with an empty ext4 file system in it.
 
-    No journal: the upper of a container is made again after a crash, and fsync still reaches the disk. Nothing is
-    reserved for root, and inode tables are left to the kernel, so that making one costs milliseconds.
+    No journal: the upper of a container is made again after a crash, and fsync still reaches the
+    disk. Nothing is reserved for root, and inode tables are left to the kernel, so that making one
+    costs milliseconds.
     """
 
     path: Path

@@ -1,7 +1,7 @@
 """Mounts: made by mount(2) and its younger relations, read from mountinfo.
 
-An idmapped clone is a second view of a tree in which every owner is shifted by a user namespace's map: an image
-that is stored once and owned by root appears owned by each container's own root.
+An idmapped clone is a second view of a tree in which every owner is shifted by a user namespace's
+map: an image that is stored once and owned by root appears owned by each container's own root.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ESCAPES: Final = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount(Change):
-    """Mount a file system; `flags` are of ro, nosuid, nodev, noexec, `data` is what the file system takes."""
+    """Mount a file system; `flags` are of ro, nosuid, nodev, noexec; `data` is its own."""
 
     kind: str
     source: str
@@ -278,6 +278,6 @@ def table(pid: int | None = None) -> tuple[Entry, ...]:
 
 
 def under(path: Path) -> tuple[Entry, ...]:
-    """Every mount at or below `path`, deepest and newest first: the order in which to unmount them."""
+    """Every mount at or below `path`, in the order in which to unmount them."""
     found = [e for e in table() if e.target == path or path in e.target.parents]
     return tuple(reversed(found))

@@ -1,10 +1,11 @@
 """Namespaces that have a name: made, pinned under a path, entered by descriptor.
 
-A namespace lives as long as a process or a mount holds it; a pin is a bind mount of /proc/PID/ns/KIND on an
-empty file. A pinned mount namespace needs a pin whose own mount is private, or the kernel refuses the loop.
+A namespace lives as long as a process or a mount holds it; a pin is a bind mount of
+/proc/PID/ns/KIND on an empty file. A pinned mount namespace needs a pin whose own mount is private,
+or the kernel refuses the loop.
 
-A user namespace and the network namespace inside it are made in one step: the network namespace then belongs
-to the user namespace, so that a runtime that is given both mounts the right /sys.
+A user namespace and the network namespace inside it are made in one step: the network namespace
+then belongs to the user namespace, so that a runtime that is given both mounts the right /sys.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Pin(Change):
         return {kind: path for kind, path in pins.items() if path}
 
     def perform(self) -> None:
-        """See `Change.perform`. A pin that could not be completed leaves none of its mounts behind."""
+        """See `Change.perform`; what could not be completed leaves no mount behind."""
         pins = self._pins()
         flags = 0
         for kind in pins:
@@ -99,7 +100,7 @@ class Pin(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpin(Change):
-    """Let go of a pinned namespace and remove the file it was pinned on; nothing to do is no error."""
+    """Let go of a pinned namespace and remove its file; nothing to do is no error."""
 
     path: Path
 
@@ -118,7 +119,7 @@ class Unpin(Change):
 
 
 def is_pinned(path: Path) -> bool:
-    """Whether a namespace is pinned at `path`, as seen from the calling process's mount namespace."""
+    """Whether a namespace is pinned at `path`, as this mount namespace shows it."""
     try:
         return path.stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
     except FileNotFoundError:
@@ -128,8 +129,8 @@ def is_pinned(path: Path) -> bool:
 def enter(*paths: Path) -> None:
     """Move the calling thread into pinned namespaces, in the order given (user namespaces first).
 
-    A process does this before it starts its first thread. All are opened before any is entered, because a
-    mount namespace hides the paths of the others.
+    A process does this before it starts its first thread. All are opened before any is entered,
+    because a mount namespace hides the paths of the others.
 
     Raises:
         errors.Failed: TFG-3001.
@@ -150,7 +151,7 @@ def enter(*paths: Path) -> None:
 
 @contextmanager
 def inside(netns: Path) -> Iterator[None]:
-    """Run a short block of this thread in a pinned network namespace, and come back whatever happens."""
+    """Run a short block of this thread in a pinned network namespace, and come back."""
     back = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         enter(netns)
@@ -188,7 +189,7 @@ def _child_in(flags: int, ids: IdMap | None) -> Iterator[int]:
 
 
 def _child(flags: int, ready: int, leave: int, leave_write: int) -> None:
-    """What the forked child does: nothing but system calls, because other threads may hold locks."""
+    """Do nothing but system calls in the forked child: other threads may have held locks."""
     number = 5
     try:
         os.close(leave_write)

@@ -1,9 +1,10 @@
 """Processes by a name that is never reused: pid and start time, held by a pidfd.
 
-A pid alone may be somebody else tomorrow. A pid with its start time (field 22 of /proc/PID/stat, in clock ticks
-since boot) is one process for ever within one boot, and a pidfd opened for it signals that process or nobody.
-The exit code of a process that is not our child is learnt from /proc while it waits to be reaped, and from the
-pidfd itself after that (Linux 6.15 and newer: PIDFD_GET_INFO with PIDFD_INFO_EXIT).
+A pid alone may be somebody else tomorrow. A pid with its start time (field 22 of /proc/PID/stat, in
+clock ticks since boot) is one process for ever within one boot, and a pidfd opened for it signals
+that process or nobody. The exit code of a process that is not our child is learnt from /proc while
+it waits to be reaped, and from the pidfd itself after that (Linux 6.15 and newer: PIDFD_GET_INFO
+with PIDFD_INFO_EXIT).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = [
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _DEAD: Final = (b"Z", b"X")
 _PIDFD_INFO_EXIT: Final = 1 << 3
-# struct pidfd_info of linux/pidfd.h: mask, cgroup id, pid, tgid, ppid, eight ids of its owner, exit code.
+# struct pidfd_info of linux/pidfd.h: mask, cgroup, pid, tgid, ppid, eight owner ids, exit code.
 _PIDFD_INFO: Final = struct.Struct("=QQ 3I 8I i")
 _PIDFD_GET_INFO: Final = (3 << 30) | (0xFF << 8) | 11 | (_PIDFD_INFO.size << 16)
 
@@ -40,12 +41,12 @@ def _stat(pid: int) -> list[bytes]:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return []
-    # The second field is the program's name in brackets and may hold anything, brackets and spaces too.
+    # The second field is the program's name in brackets and may itself hold brackets and spaces.
     return stat.rpartition(b")")[2].split()
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None if there is none or it is a zombie."""
+    """When a process started, in clock ticks since boot; None if it is gone or a zombie."""
     fields = _stat(pid)
     return None if not fields or fields[0] in _DEAD else int(fields[19])
 
@@ -65,7 +66,7 @@ def children(pid: int) -> tuple[int, ...]:
 
 
 def become_subreaper() -> None:
-    """Let this process adopt descendants whose parent died, instead of the machine's first process."""
+    """Let this process, not the machine's first, adopt descendants whose parent died."""
     syscalls.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -85,14 +86,20 @@ class Held:
         self.descriptor = descriptor
 
     @classmethod
-    def open(cls, pid: int, expected_ticks: int | None = None) -> Held | None:
-        """Hold a process; None if it is gone, or is not the one that started at `expected_ticks`."""
+    def open(
+        cls, pid: int, expected_ticks: int | None = None, *, unreaped: bool = False
+    ) -> Held | None:
+        """Hold a process; None if it is gone or did not start at `expected_ticks`.
+
+        With `unreaped` a child that has ended, and that the caller has not waited for, is held too.
+        """
         try:
             descriptor = os.pidfd_open(pid)
         except (ProcessLookupError, OSError):
             return None
         # Read after opening: if the pid was reused in between, the start time shows it.
-        ticks = start_ticks(pid)
+        fields = _stat(pid) if unreaped else []
+        ticks = int(fields[19]) if fields else start_ticks(pid)
         if ticks is None or expected_ticks not in {None, ticks}:
             os.close(descriptor)
             return None
@@ -141,7 +148,7 @@ class Held:
         return self._zombie_code()
 
     def _zombie_code(self) -> int | None:
-        """Until its parent reaps it, the wait status stands in /proc (field 52, root may read it)."""
+        """The code of a zombie, whose wait status stands in /proc (field 52, for root)."""
         fields = _stat(self.pid)
         ours = len(fields) > 49 and fields[0] in _DEAD and int(fields[19]) == self.start_ticks
         return exit_code_of_status(int(fields[49])) if ours else None

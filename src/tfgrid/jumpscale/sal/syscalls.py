@@ -1,6 +1,7 @@
 """System calls that Python 3.11 does not offer, through the C library.
 
-Numbers above 423 are the same on every architecture. Each function raises `OSError` with the kernel's errno.
+Numbers above 423 are the same on every architecture. Each function raises `OSError` with the
+kernel's errno.
 """
 
 from __future__ import annotations

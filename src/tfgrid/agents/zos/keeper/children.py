@@ -1,7 +1,7 @@
 """Starting a program from the keeper: fork, put everything in place, exec.
 
-The keeper has one thread, so that the child may do what it needs between fork and exec. What goes wrong there comes
-back through a pipe as an errno, before anybody is told that the program runs.
+The keeper has one thread, so that the child may do what it needs between fork and exec. What goes
+wrong there comes back through a pipe as an errno, before anybody is told that the program runs.
 """
 
 from __future__ import annotations

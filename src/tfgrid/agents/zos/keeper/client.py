@@ -118,7 +118,7 @@ class Client:
         await self.forget(name)
 
     async def quit(self) -> int:
-        """End the keeper, whose pid is returned; what it started runs on, its output waiting for the next."""
+        """End the keeper, whose pid is returned; what it started runs on."""
         pid = await self._ask({"verb": "quit"})
         assert isinstance(pid, int)
         return pid
@@ -137,7 +137,7 @@ def _error(reply: dict[str, object], where: str) -> errors.GridError:
 
 
 async def ensure(run_dir: Path, state_dir: Path) -> Client:
-    """The client of the keeper in `run_dir`; starts one, in the caller's namespaces, if none answers.
+    """The client of the keeper in `run_dir`; starts one here if none answers.
 
     Raises:
         errors.Unreachable: TFG-4202, a keeper was started and does not answer within five seconds.

@@ -19,7 +19,8 @@ Reply = Callable[[dict[str, object]], None]
 class Entry:
     """A name with its process and log.
 
-    `starter` is the pid of a program that is still settling, 0 otherwise; `held` is the process to keep.
+    `starter` is the pid of a program that is still settling, 0 otherwise; `held` is the process to
+    keep.
     """
 
     def __init__(self, name: str, log: Log) -> None:

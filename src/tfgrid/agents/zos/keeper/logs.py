@@ -1,12 +1,12 @@
 """Bounded logs: a named pipe drained into a file, and the file before it.
 
-The pipe has a name and everybody opens it for both ways. So a keeper that dies leaves a writer that waits, not one
-that is killed by SIGPIPE, and the next keeper opens the same pipe and loses no byte. The bytes are the workload's own,
-unchanged: no time is added to lines, because the workload says it better and cutting lines would cost what
-splicing saves.
+The pipe has a name and everybody opens it for both ways. So a keeper that dies leaves a writer that
+waits, not one that is killed by SIGPIPE, and the next keeper opens the same pipe and loses no byte.
+The bytes are the workload's own, unchanged: no time is added to lines, because the workload says it
+better and cutting lines would cost what splicing saves.
 
-A flood is moved by the kernel from pipe to file without entering this process, at most `_window_bytes_max` in each
-tenth of a second; beyond that its writer waits, and only it.
+A flood is moved by the kernel from pipe to file without entering this process, at most
+`_window_bytes_max` in each tenth of a second; beyond that its writer waits, and only it.
 """
 
 # Plain strings: these paths are made once and used in code that is hot or forked.
@@ -52,7 +52,7 @@ class Log:
         self._size = os.lseek(self._output, 0, os.SEEK_END)
 
     def pump(self, now: float) -> float:
-        """Move what waits in the pipe, up to a round's worth; 0, or the moment from which more may be moved."""
+        """Move what waits in the pipe; 0, or the moment from which more may be moved."""
         if now >= self._window_end:
             self._window_end = now + _window_seconds
             self._window_bytes = 0
@@ -82,7 +82,7 @@ class Log:
         return count
 
     def _discard(self) -> int:
-        """The disk takes no more: a workload must not stand still for its log, so what it says is lost."""
+        """Lose what is said: a workload must not stand still because the disk is full."""
         try:
             return len(os.read(self.descriptor, 65_536))
         except BlockingIOError:

@@ -1,7 +1,8 @@
 """What the keeper writes down: per name, which process it is and how it ended.
 
-A record is replaced whole (write, rename), so that a reader sees the old or the new one. The end of a process is
-forced to the disk before anybody is told. A record of another boot names no process of this one.
+A record is replaced whole (write, rename), so that a reader sees the old or the new one. The end of
+a process is forced to the disk before anybody is told. A record of another boot names no process of
+this one.
 """
 
 # Plain strings: these paths are made once and used in code that is hot or forked.

@@ -1,7 +1,8 @@
-"""The keeper's loop: requests, ends of processes, and output, each in small steps, nobody before the others.
+"""The keeper's loop: requests, ends of processes and output, each in small steps.
 
-Everything is an event on one epoll: the socket, clients, pipes, SIGCHLD and the pidfds of adopted processes. A pipe
-that has moved its share rests until its window is over, so that a flood slows its writer and nobody else.
+Everything is an event on one epoll: the socket, clients, pipes, SIGCHLD and the pidfds of adopted
+processes. A pipe that has moved its share rests until its window is over, so that a flood slows its
+writer and nobody else.
 """
 
 # Plain strings: these paths are made once and used in code that is hot or forked.
@@ -47,7 +48,7 @@ class Refusal(Exception):
 
 
 class Keeper:
-    """One node's keeper. Entering the loop never raises; a fault of one name stays with that name."""
+    """One node's keeper; a fault of one name stays with that name."""
 
     def __init__(self, run_dir: str, state_dir: str) -> None:
         self._run = run_dir
@@ -189,7 +190,7 @@ class Keeper:
             del self._lost[next(iter(self._lost))]
 
     def _ended_elsewhere(self, entry: Entry) -> None:
-        """An adopted process ended; its parent may need a moment until the exit code is to be had."""
+        """Note the end of an adopted process, once its exit code is to be had."""
         if entry.held is None or entry.ended:
             return
         self._unwatch(entry.held.descriptor)
@@ -208,7 +209,7 @@ class Keeper:
         entry.release()
         for _ in range(_drain_rounds_max):
             entry.log.pump(time.monotonic())
-        # On a full disk the code is told from memory, and the next keeper will say that it is unknown.
+        # On a full disk the code is told from memory, and the next keeper does not know it.
         with contextlib.suppress(OSError):
             records.save(self._records, entry.name, entry.record(self._boot), durable=True)
         waiters, entry.waiters = entry.waiters, []
@@ -380,12 +381,9 @@ class Keeper:
             seconds = min(120.0, float(str(request.get("settle_seconds", 20))))
             self._later(seconds, lambda: self._too_slow(entry, pid))
             return
-        held = processes.Held.open(pid)
-        if held:
-            self._keep(entry, held, adopted=False)
-        else:
-            # Gone already, and not reaped: the code comes with SIGCHLD, in the next turn.
-            entry.pid = pid
+        held = processes.Held.open(pid, unreaped=True)
+        assert held, "a child is there until it is waited for"
+        self._keep(entry, held, adopted=False)
         reply({"ok": entry.told()})
 
     def _too_slow(self, entry: Entry, pid: int) -> None:

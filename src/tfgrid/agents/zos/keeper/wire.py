@@ -4,7 +4,8 @@
     {"ok": {"name": "web", "pid": 4711, "start_ticks": 815, "ended": true, "exit_code": 0}}
     {"error": {"code": "TFG-3023", "what": "no process has that name", "details": {}}}
 
-A packet is at most `packet_bytes_max` long; a longer one is cut by the kernel and refused as not JSON.
+A packet is at most `packet_bytes_max` long; a longer one is cut by the kernel and refused as not
+JSON.
 """
 
 # Plain strings: these paths are made once and used in code that is hot or forked.
