@@ -19,7 +19,6 @@ from tests.zos.scenes import (
     observed_all,
     receipt,
 )
-
 from tfgrid.agents.zos.core0 import items, plan
 from tfgrid.core import host
 from tfgrid.core.units import Capacity

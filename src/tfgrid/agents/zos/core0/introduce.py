@@ -46,25 +46,30 @@ class Introduction:
         self._author = author
         self._registration = registration
         self._inventory = inventory
+        self._written = -1
 
-    async def __call__(self, view: bcdb.View) -> bool:
-        """Write what is missing; True once the view holds all of it.
+    async def __call__(self, view: bcdb.View, size: int) -> bool:
+        """Write what is missing; True once the view, which has `size` entries, holds all of it.
 
         Raises:
             errors.GridError: as `bcdb.Author.submit`.
 
         """
+        if size <= self._written:
+            return False  # What was written last is not in the view yet.
         if bcdb.identity_state(view, self._node) is None:
             await self._author.register()
             return False
         known = _known(view, self._node)
         if known is None or self._differs(known):
-            await self._author.submit("node.register", self._registration)
-            return False
+            return await self._write("node.register", self._registration)
         if _far(known.total, self._inventory.total) or known.reserve != self._inventory.reserve:
-            await self._author.submit("node.inventory", self._inventory)
-            return False
+            return await self._write("node.inventory", self._inventory)
         return True
+
+    async def _write(self, kind: str, body: Value) -> bool:
+        self._written = (await self._author.submit(kind, body)).position
+        return False
 
     def _differs(self, known: farm.NodeInfo) -> bool:
         wanted = self._registration

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from tfgrid.agents.zos import status
@@ -49,7 +50,7 @@ settle_seconds: Final = 0.02
 class Introduces(Protocol):
     """Makes the node known: identity, registration, inventory; True once the ledger has all."""
 
-    async def __call__(self, view: bcdb.View) -> bool:
+    async def __call__(self, view: bcdb.View, size: int) -> bool:
         """Write what the ledger does not have yet."""
         ...
 
@@ -106,8 +107,10 @@ class Core0:
                 for part in (self._follow, self._watch, self._work, self._talk, self._beat):
                     group.create_task(part())
         finally:
-            for task in self._running.values():
+            steps = list(self._running.values())
+            for task in steps:
                 task.cancel()
+            await asyncio.gather(*steps, return_exceptions=True)
 
     # What is known
 
@@ -184,7 +187,7 @@ class Core0:
             self._tell.set()
 
     def _retry_seconds(self, failures: int) -> float:
-        longest = min(follow_retry_seconds_max, 0.5 * 2 ** min(failures, 10))
+        longest = min(follow_retry_seconds_max, 0.5 * float(1 << min(failures, 10)))
         return longest * (0.75 + self._seams.rng.below(250) / 1000)
 
     async def _watch(self) -> None:
@@ -214,7 +217,7 @@ class Core0:
     def _plan(self, observed: Mapping[ItemKey, Observed]) -> None:
         self.last_plan = plan(self.known(observed))
         now = self._seams.clock.monotonic_ms()
-        steps = {}
+        steps: dict[str, Step] = {}
         for step in self.last_plan.steps:
             steps.setdefault(key_of(step), step)
         self._backoff.keep_only(set(steps) | set(self._running))
@@ -222,9 +225,9 @@ class Core0:
             if key not in self._running and self._backoff.ready(key, now):
                 task = asyncio.get_running_loop().create_task(self._do(key, step))
                 self._running[key] = task
-                task.add_done_callback(lambda _, key=key: self._finished(key))
+                task.add_done_callback(partial(self._finished, key))
 
-    def _finished(self, key: str) -> None:
+    def _finished(self, key: str, _task: asyncio.Task[None]) -> None:
         self._running.pop(key, None)
         self._wake.set()
 
@@ -240,6 +243,9 @@ class Core0:
             self._failed(key, f"{fault.code} {fault.what}")
         except TimeoutError:
             self._failed(key, "did not finish in time")
+        except Exception as fault:  # noqa: BLE001 - a fault in one step must not end the others
+            self._seams.log.write("error", "step broke", step=key, fault=repr(fault))
+            self._failed(key, f"unexpected {type(fault).__name__}")
         else:
             self._backoff.succeeded(key)
             self._tell.set()
@@ -269,7 +275,7 @@ class Core0:
     async def _tell_all(self) -> None:
         if self.follower.halted is not None or not self.caught_up:
             return
-        if await self._seams.introduce(self.follower.view):
+        if await self._seams.introduce(self.follower.view, self.follower.size):
             await self.outbox.send(self._seams.author, self._verdict)
 
     def _verdict(self, receipt: contracts.Receipt) -> Verdict:

@@ -261,27 +261,27 @@ def _workload_objections(
 def _removals(
     known: Known, wanted: Mapping[ContractId, Iterable[Item]], images: frozenset[str]
 ) -> Iterator[Step]:
-    """What no record asks for: of contracts that are over, and of those that never were."""
+    """What no record asks for: of contracts that are over, and of those that never were.
+
+    A contract goes backwards, routes first; images go when nothing else is going that might still use them.
+    """
     keep = {i.key for c in known.cases if c.stage in {"run", "keep"} for i in wanted[c.contract]}
     held = {c.contract for c in known.cases if c.stage == "hold"}
-    order = {"route": 0, "container": 1, "network": 2, "image": 3}
-    by_contract: dict[ContractId | None, list[ItemKey]] = {}
-    for key in sorted(known.observed, key=lambda k: (order[k.kind], k.name)):
-        if key.kind == "image":
-            if key.name not in images and not _image_used(key, known.observed):
-                yield Remove(key)
-        elif key not in keep and not (itemsof.contract_of(key) in held and key.kind == "network"):
-            by_contract.setdefault(itemsof.contract_of(key), []).append(key)
-    for keys in by_contract.values():
-        first = order[keys[0].kind]
-        yield from (Remove(key) for key in keys if order[key.kind] == first)
+    going: dict[ContractId | None, list[ItemKey]] = {}
+    for key in sorted(known.observed, key=lambda k: (_backwards[k.kind], k.name)):
+        contract = itemsof.contract_of(key)
+        prepared = contract in held and key.kind == "network"
+        if key.kind != "image" and key not in keep and not prepared:
+            going.setdefault(contract, []).append(key)
+    for keys in going.values():
+        first = keys[0].kind
+        yield from (Remove(key) for key in keys if key.kind == first)
+    if not going:
+        unused = (k for k in known.observed if k.kind == "image" and k.name not in images)
+        yield from map(Remove, sorted(unused))
 
 
-def _image_used(key: ItemKey, observed: Mapping[ItemKey, Observed]) -> bool:
-    return any(
-        k.kind == "container" and o.facts.get("image") == key.name.partition("/")[0]
-        for k, o in observed.items()
-    )
+_backwards: Mapping[ItemKind, int] = {"route": 0, "container": 1, "network": 2, "image": 3}
 
 
 # Running

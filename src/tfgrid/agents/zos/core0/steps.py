@@ -13,6 +13,7 @@ from tfgrid.agents.zos.core0.plan import Accept, Ensure, Refuse, Remove, Say, St
 from tfgrid.core import limits
 from tfgrid.core.clock import Clock
 from tfgrid.core.host import Host, Item, Observed
+from tfgrid.core.ids import ContractId
 from tfgrid.ledger import contract as contracts
 
 __all__ = ["Hands", "key_of"]
@@ -76,7 +77,7 @@ class Hands:
 
     def _say(
         self,
-        contract: str,
+        contract: ContractId,
         workload: str,
         state: contracts.ReceiptState,
         *,

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from tfgrid.agents.zos.core0.outbox import Outbox
 from tfgrid.agents.zos.core0.plan import Case, Stage
+from tfgrid.core.clock import Clock
 from tfgrid.core.ids import NodeId
 from tfgrid.ledger import bcdb
 from tfgrid.ledger import contract as contracts
 
-__all__ = ["Times", "cases"]
+__all__ = ["LedgerClock", "Times", "cases"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,26 @@ class Times:
     clock_ms: int
     head_ms: int
     order_time_ms: int
+
+
+class LedgerClock:
+    """The ledger's time as a clock: a node whose own clock is wrong still signs entries that are in time."""
+
+    def __init__(self, follower: bcdb.Follower, clock: Clock) -> None:
+        self._follower = follower
+        self._clock = clock
+
+    def now_ms(self) -> int:
+        """The ledger's time as far as it is known, else the machine's."""
+        return self._follower.order_time_ms() or self._clock.now_ms()
+
+    def monotonic_ms(self) -> int:
+        """See `Clock.monotonic_ms`."""
+        return self._clock.monotonic_ms()
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Clock.sleep`."""
+        await self._clock.sleep(seconds)
 
 
 def cases(view: bcdb.View, node: NodeId, times: Times, outbox: Outbox) -> tuple[Case, ...]:

@@ -1,0 +1,191 @@
+"""A node of the simulated grid: the real Core-0 around a machine in memory. It may crash, reboot and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Protocol
+
+from tests.sim.virtual import NodeClock, VirtualLoop
+from tests.sim.wires import Wire
+from tfgrid.agents.zos.core0 import items, plan
+from tfgrid.agents.zos.core0.introduce import Introduction
+from tfgrid.agents.zos.core0.loop import Core0, Report, Seams
+from tfgrid.agents.zos.core0.view import LedgerClock
+from tfgrid.core import errors, host
+from tfgrid.core.host import Item, ItemKey, MemoryHost, Observed
+from tfgrid.core.identity import Keyring
+from tfgrid.core.ids import FarmId, NodeId
+from tfgrid.core.log import Log
+from tfgrid.core.rng import SeededRng
+from tfgrid.core.store import MemoryStore
+from tfgrid.core.units import Capacity
+from tfgrid.ledger import bcdb, contract, farm
+
+__all__ = ["Judge", "SimHost", "SimNode", "keyring_of"]
+
+GIB = 1024**3
+total = Capacity(cpu_millis=4000, memory_bytes=8 * GIB, ssd_bytes=64 * GIB)
+reserve = Capacity(memory_bytes=GIB)
+
+
+@cache
+def keyring_of(name: str) -> Keyring:
+    """The same identity for the same name in every seed; deriving keys is slow on purpose."""
+    return Keyring.new(name, SeededRng(name))
+
+
+class Judge(Protocol):
+    """Who is told of everything that happens on a machine: the oracle."""
+
+    def started(self, node: SimNode, item: Item) -> None:
+        """An item was really started."""
+        ...
+
+    def vanished(self, node: SimNode, key: ItemKey) -> None:
+        """The node removed an item that ran."""
+        ...
+
+
+class SimHost(MemoryHost):
+    """A machine that is slow and fails as the seed says, and tells the judge what happened."""
+
+    def __init__(self, node: SimNode, rng: SeededRng, address: str) -> None:
+        super().__init__(total, address=address, before=self._fault)
+        self.fail = 0.0
+        self.bad_images: set[str] = set()
+        self._node = node
+        self._rng = rng
+
+    async def ensure(self, item: Item) -> Observed:
+        """See `Host.ensure`."""
+        if item.key.kind == "container":
+            self._recheck(items.spec_of(item, items.ContainerSpec).workload.image)
+        count = len(self.starts)
+        made = await super().ensure(item)
+        if len(self.starts) > count:
+            self._node.judge.started(self._node, item)
+        return made
+
+    async def remove(self, key: ItemKey) -> None:
+        """See `Host.remove`."""
+        await self._fault("remove", key)
+        if key in self.items and self.items[key].condition == "running":
+            self._node.judge.vanished(self._node, key)
+        self.items.pop(key, None)
+        self.prepared.pop(key, None)
+
+    def _recheck(self, image: contract.Image) -> None:
+        """As the real machine does before each start."""
+        present = ItemKey("image", f"{image.digest}/{image.signer}") in self.items
+        if not present or image.digest in self.bad_images:
+            raise errors.VerificationFailed("TFG-3231", "a chunk differs", where=image.digest)
+
+    async def _fault(self, verb: host.Verb, key: ItemKey) -> None:
+        await asyncio.sleep(self._rng.below(300) / 1000)
+        if verb == "ensure" and key.kind == "image" and key.name[:64] in self.bad_images:
+            raise errors.VerificationFailed("TFG-3231", "a chunk differs", where=key.name)
+        if self._rng.chance(self.fail):
+            raise errors.Failed("TFG-3001", f"the machine would not {verb}", where=key.name)
+
+
+class SimNode:
+    """One node. `start` and `crash` its process, `reboot` its machine."""
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        *,
+        loop: VirtualLoop,
+        rng: SeededRng,
+        wire: Wire,
+        trust: bcdb.Trust,
+        registry: bcdb.Registry,
+        judge: Judge,
+        farm_id: FarmId,
+        gateway: bool,
+    ) -> None:
+        self.name = name
+        self.keyring = keyring_of(name)
+        self.id = NodeId(self.keyring.identity)
+        self.clock = NodeClock(loop)
+        self.wire = wire
+        self.store = MemoryStore()
+        self.judge = judge
+        self.host = SimHost(self, rng, address)
+        self.core: Core0 | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.log = io.StringIO()
+        self._loop = loop
+        self._rng = rng
+        self._trust = trust
+        self._registry = registry
+        self._registration = farm.NodeRegister(
+            farm=farm_id, endpoint=address, trust="simulated",
+            roles=("compute", "gateway") if gateway else ("compute",),
+            domains=("grid.test",) if gateway else (),
+        )  # fmt: skip
+        self.tamper: Callable[[Core0], None] = lambda _core: None
+
+    @property
+    def halted(self) -> bool:
+        """Whether the node obeys its ledger no more."""
+        return self.core is not None and self.core.follower.halted is not None
+
+    @property
+    def running(self) -> Mapping[ItemKey, Observed]:
+        """What runs on the machine, images aside."""
+        return {
+            k: o for k, o in self.host.items.items()
+            if k.kind != "image" and o.condition == "running"
+        }  # fmt: skip
+
+    def start(self) -> None:
+        """Start the node process."""
+        assert self.task is None or self.task.done()
+        follower = bcdb.Follower(
+            self.wire, self._trust, registry=self._registry, store=self.store, clock=self.clock
+        )
+        author = bcdb.Author(
+            self.keyring, bcdb.Client(self.wire, self._trust), LedgerClock(follower, self.clock),
+            registry=self._registry,
+        )  # fmt: skip
+        offer = plan.Offer(
+            capacity=total.minus(reserve), roles=self._registration.roles,
+            gateway_domains=self._registration.domains, trust_class="simulated",
+        )  # fmt: skip
+        inventory = farm.NodeInventory(total=total, reserve=reserve)
+        seams = Seams(
+            host=self.host, clock=self.clock, store=self.store, rng=self._rng,
+            log=Log("zos", level="info", stream=self.log, node=self.name), author=author,
+            introduce=Introduction(self.id, author, self._registration, inventory),
+            report=_quiet,
+        )  # fmt: skip
+        self.core = Core0(self.id, offer, follower, seams)
+        self.tamper(self.core)
+        self.task = self._loop.create_task(self.core.run())
+
+    async def crash(self) -> None:
+        """Kill the node process; what runs on the machine runs on."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+        self.task = None
+
+    async def reboot(self) -> None:
+        """Cut the machine's power: process and everything that ran are gone, disk and keys stay."""
+        await self.crash()
+        self.host.reboot()
+
+    def fault(self) -> BaseException | None:
+        """Why the process died by itself, if it did."""
+        if self.task is None or not self.task.done() or self.task.cancelled():
+            return None
+        return self.task.exception()
+
+
+async def _quiet(_report: Report) -> None:
+    """Heartbeats are not part of what is judged."""

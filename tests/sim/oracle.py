@@ -1,0 +1,211 @@
+"""The five promises, judged from the ledger's own entries and from what really happened on the machines.
+
+Nothing here uses the functions by which nodes decide: quorums are counted again from signed approvals, and who
+accepted from signed receipts. A promise that is broken raises `Broken`, with the promise's number.
+
+1. Nothing starts but what a node was given by a contract with its quorum and everyone's acceptance in the log.
+2. Nothing unverified runs: a container starts only on an image that is on the machine under its agreed signer.
+3. Doing it twice changes nothing: an item starts again only after it ended, was removed, or its machine lost power.
+4. What was acknowledged stays: every entry whose author got an answer is at that place in the log for ever.
+5. Losing the controller stops nothing: what runs is removed only for a contract that its records or its time ended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tests.sim.nodes import SimNode
+from tests.sim.virtual import VirtualLoop, epoch_ms
+from tfgrid.core import canonical, limits
+from tfgrid.core.host import Item, ItemKey
+from tfgrid.core.ids import IdentityId, NodeId
+from tfgrid.core.transport import Request, Response
+from tfgrid.ledger import bcdb, contract
+
+__all__ = ["Broken", "Facts", "Oracle"]
+
+halt_grace_seconds = 70
+
+
+class Broken(AssertionError):
+    """A promise was broken; the seed replays it."""
+
+
+@dataclass
+class Facts:
+    """What the log says of one contract, counted from its entries."""
+
+    proposal: contract.Proposal
+    proposed_at: int
+    votes: dict[str, dict[IdentityId, str]] = field(default_factory=dict)
+    answers: dict[NodeId, str] = field(default_factory=dict)
+    approved_at: int = 0
+
+    def quorum(self, action: str) -> bool:
+        """Whether enough weight of distinct listed identities approved the action, and nobody vetoed."""
+        rule = getattr(self.proposal.agreement.policy, action)
+        votes = self.votes.get(action, {})
+        weights = {a.identity: a.weight for a in rule.approvers}
+        return sum(w for i, w in weights.items() if votes.get(i) == "approve") >= rule.weight
+
+    @property
+    def nodes(self) -> set[NodeId]:
+        """The nodes that have a part."""
+        placement = self.proposal.placement
+        return {a.node for a in placement.assignments} | {p.node for p in placement.networks}
+
+    @property
+    def accepted_by_all(self) -> bool:
+        """Whether every node's accepted receipt is in the log."""
+        return all(self.answers.get(node) == "accepted" for node in self.nodes)
+
+    def over(self, now_ms: int) -> bool:
+        """Whether records or the true time end it."""
+        refused = "refused" in self.answers.values()
+        late = (
+            self.quorum("deploy") and not self.accepted_by_all
+            and now_ms > self.approved_at + limits.admission_deadline_seconds * 1000
+        )  # fmt: skip
+        expired = now_ms > self.proposal.agreement.valid_until
+        return refused or late or expired or self.quorum("delete")
+
+
+class Oracle:
+    """Judges one run. `note` is called with each thing that happened, for the story of a failure."""
+
+    def __init__(self, ledger: bcdb.SoloLedger, loop: VirtualLoop) -> None:
+        self.contracts: dict[str, Facts] = {}
+        self.acknowledged: dict[int, str] = {}
+        self.excused: set[str] = set()
+        self.story: list[str] = []
+        self.broken: Broken | None = None
+        self.halted_at: dict[str, float] = {}
+        self._ledger = ledger
+        self._reader = ledger.reader()
+        self._loop = loop
+        self._read = 0
+        self._may_start: Counter[tuple[str, ItemKey]] = Counter()
+        self._started: Counter[tuple[str, ItemKey]] = Counter()
+
+    def judge(self) -> None:
+        """Raise the first promise that was broken, if any was."""
+        if self.broken is not None:
+            raise self.broken
+
+    def _broken(self, what: str) -> Broken:
+        # Whoever asked may swallow it, as a loop does with a failed step; it stays known here.
+        self.broken = self.broken or Broken(what)
+        self.note(what)
+        return self.broken
+
+    def note(self, text: str) -> None:
+        """Remember what happened."""
+        self.story.append(f"{self._loop.seconds:9.3f} {text}")
+
+    def started(self, node: SimNode, item: Item) -> None:
+        """See `nodes.Judge.started`: promises 1, 2 and 3."""
+        self.note(f"{node.name} starts {item.key.kind} {item.key.name[-12:]}")
+        self._check_times(node, item.key)
+        if item.key.kind == "image":
+            return
+        self._check_halted(node, item.key)
+        facts = self._facts(item.key)
+        workload = item.key.name.partition("/")[2]
+        if facts is None or not (facts.quorum("deploy") and facts.accepted_by_all):
+            raise self._broken(f"1: {node.name} started {workload} without quorum and acceptance")
+        places = [(a.workload, a.node) for a in facts.proposal.placement.assignments]
+        places += [(p.network, p.node) for p in facts.proposal.placement.networks]
+        if (workload, node.id) not in places:
+            raise self._broken(f"1: {node.name} started {workload}, which is another node's")
+        if item.key.kind == "container":
+            self._check_image(node, facts, workload)
+
+    def vanished(self, node: SimNode, key: ItemKey) -> None:
+        """See `nodes.Judge.vanished`: promise 5."""
+        self.note(f"{node.name} removes {key.kind} {key.name[-12:]}")
+        self._may_start[node.name, key] += 1
+        if key.kind == "image":
+            return
+        self._check_halted(node, key)
+        facts = self._facts(key)
+        if facts is not None and not facts.over(self._now_ms()):
+            raise self._broken(
+                f"5: {node.name} removed {key.name[-12:]}, whose contract is in force"
+            )
+
+    def lost(self, node: SimNode, keys: Iterable[ItemKey]) -> None:
+        """What ended by itself, or by a power cut, may start once more."""
+        for key in keys:
+            self._may_start[node.name, key] += 1
+
+    def answered(self, request: Request, response: Response) -> None:
+        """An author got an answer: promise 4 holds for it from now on."""
+        if request.method != "POST" or request.path != "/v1/entries" or response.status != 200:
+            return
+        placed = msgspec.json.decode(response.body)["entry"]
+        header = canonical.encode(placed["leaf"]["header"])
+        self.acknowledged[placed["position"]] = canonical.digest(header)
+
+    def check_log(self) -> None:
+        """Promise 4: every acknowledged entry is where it was, and the log gives the state that is served."""
+        for position, digest in sorted(self.acknowledged.items()):
+            row = self._reader.row(position)
+            leaf = row and canonical.parse(row[0], bcdb.Leaf)
+            if not leaf or bcdb.entry_digest(leaf.header) != digest:
+                raise self._broken(f"4: acknowledged entry {position} is gone")
+        self._ledger.audit()
+
+    def refresh(self) -> None:
+        """Read the entries that were added since."""
+        size = self._ledger.head[1].size
+        for position, data, body in self._reader.rows(self._read, size):
+            leaf = canonical.parse(data, bcdb.Leaf)
+            self._count(leaf.header, leaf.order_time, body)
+            self._read = position + 1
+
+    def _count(self, header: bcdb.Header, at: int, body: bytes) -> None:
+        if header.kind == "contract.propose":
+            proposal = canonical.parse(body, contract.Proposal)
+            name = contract.contract_id(proposal.agreement)
+            self.contracts[name] = Facts(proposal, at)
+        elif header.kind == "contract.approve":
+            approval = canonical.parse(body, contract.Approval)
+            facts = self.contracts[approval.contract]
+            facts.votes.setdefault(approval.action, {})[header.author] = approval.decision
+            if approval.action == "deploy" and facts.quorum("deploy") and not facts.approved_at:
+                facts.approved_at = at
+        elif header.kind == "contract.receipt":
+            receipt = canonical.parse(body, contract.Receipt)
+            self.note(f"log: {header.author[:6]} {receipt.state} {receipt.workload}")
+            if not receipt.workload and receipt.state in {"accepted", "refused"}:
+                self.contracts[receipt.contract].answers[NodeId(header.author)] = receipt.state
+
+    def _facts(self, key: ItemKey) -> Facts | None:
+        self.refresh()
+        return self.contracts.get(key.name.partition("/")[0])
+
+    def _now_ms(self) -> int:
+        return epoch_ms + round(self._loop.seconds * 1000)
+
+    def _check_times(self, node: SimNode, key: ItemKey) -> None:
+        self._started[node.name, key] += 1
+        if self._started[node.name, key] > 1 + self._may_start[node.name, key]:
+            raise self._broken(f"3: {node.name} started {key.name[-12:]} twice")
+
+    def _check_halted(self, node: SimNode, key: ItemKey) -> None:
+        since = self.halted_at.get(node.name)
+        if since is not None and self._loop.seconds > since + halt_grace_seconds:
+            raise self._broken(f"1: {node.name} halted and still changed {key.name[-12:]}")
+
+    def _check_image(self, node: SimNode, facts: Facts, workload: str) -> None:
+        wanted = next(w for w in facts.proposal.agreement.workloads if w.name == workload)
+        assert isinstance(wanted, contract.Container)
+        name = f"{wanted.image.digest}/{wanted.image.signer}"
+        if ItemKey("image", name) not in node.host.items:
+            raise self._broken(f"2: {node.name} started {workload} without its verified image")
+        if wanted.image.digest in node.host.bad_images:
+            raise self._broken(f"2: {node.name} started {workload} on an image that differs")
