@@ -122,6 +122,32 @@ def test_a_bad_image_is_set_aside_and_fetched_again(
     assert len(list((node.directory / "discarded").iterdir())) == 1
 
 
+@pytest.mark.parametrize("damage", ["changed", "gone", "nonsense"])
+def test_an_image_without_its_own_record_is_made_again(
+    published: trees.Published, node: flist.ImageStore, damage: str
+) -> None:
+    """A damaged manifest hides its image, stops no other, and is mended by `ensure`."""
+    path = ensure(node, published).path.parent / "manifest"
+    path.write_bytes(b"{}" if damage == "nonsense" else path.read_bytes().replace(b"app", b"axp"))
+    if damage == "gone":
+        path.unlink()
+    assert node.images() == ()
+    assert ensure(node, published) == asyncio.run(node.recheck(published.digest))
+
+
+def test_one_image_is_removed_alone(
+    tmp_path: Path, published: trees.Published, node: flist.ImageStore
+) -> None:
+    """Removing an image leaves the others, and may be repeated."""
+    (tmp_path / "t").mkdir()
+    other = trees.publish(tmp_path, name="other", tree=tmp_path / "t")
+    ensure(node, published)
+    ensure(node, other)
+    for _ in range(2):
+        node.remove(published.digest)
+    assert [image.digest for image in node.images()] == [other.digest]
+
+
 def test_only_what_is_in_use_is_kept(
     tmp_path: Path, published: trees.Published, node: flist.ImageStore
 ) -> None:
@@ -281,7 +307,7 @@ def hostile(published: trees.Published, data: bytes) -> trees.Published:
             ),
         ),
         ("TFG-3209", b'{"path":"a","target":"../../../etc/shadow","type":"link"}\n'),
-        ("TFG-1103", b'{"gid":0,"mode":420,"path":"a","type":"device","uid":0}\n'),
+        ("TFG-3205", b'{"gid":0,"mode":420,"path":"a","type":"device","uid":0}\n'),
     ],
 )
 def test_a_hostile_image_that_its_publisher_signed_is_refused(

@@ -67,7 +67,7 @@ def test_a_name_that_could_leave_the_image_is_refused(name: str, kind: str) -> N
     }  # fmt: skip
     with pytest.raises(errors.BadInput) as caught:
         parsed(folder(), file("0"), *map(folder, plain), entries[kind])
-    assert caught.value.code in {"TFG-3206", "TFG-1103", "TFG-3208", "TFG-3207"}
+    assert caught.value.code in {"TFG-3206", "TFG-3205", "TFG-3208", "TFG-3207"}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_entry_that_no_image_may_hold_does_not_parse(line: bytes) -> None:
     assert listing.parse(start + listing.encode([file("a")])[24:])
     with pytest.raises(errors.BadInput) as caught:
         listing.parse(start + line + b"\n")
-    assert caught.value.code.startswith("TFG-11")
+    assert caught.value.code == "TFG-3205"
 
 
 @pytest.mark.parametrize("cut", [0, 5, 23, -1, -20])

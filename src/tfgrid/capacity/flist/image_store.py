@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from tfgrid.capacity.flist import beneath, checking, listing, signing, source, tree
 from tfgrid.capacity.flist.model import Entry, Manifest, SignedManifest
@@ -55,7 +56,7 @@ class ImageStore:
         self.directory = directory
         self.workers = workers
         self._serial = itertools.count()
-        self._locks: dict[Digest, asyncio.Lock] = {}
+        self._locks = WeakValueDictionary[Digest, asyncio.Lock]()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("incoming", "making", "trees", "discarded"):
             (directory / name).mkdir(exist_ok=True, mode=0o700)
@@ -79,18 +80,13 @@ class ImageStore:
 
         """
         lock = self._locks.setdefault(digest, asyncio.Lock())
-        try:
-            async with lock:
-                image = self.get(digest)
-                if image is not None:
-                    signing.open_manifest(
-                        self._read(digest, "manifest"), digest=digest, signer=signer
-                    )
-                    return image
+        async with lock:
+            image = self._present(digest)
+            if image is None:
+                self.discard(digest)  # a tree whose own record is damaged is no image
                 return await self._make(digest, signer, sources)
-        finally:
-            if not lock.locked():
-                self._locks.pop(digest, None)
+            signing.open_manifest(self._read(digest, "manifest"), digest=digest, signer=signer)
+            return image
 
     async def recheck(self, digest: Digest) -> Image:
         """Check every byte and attribute of a materialised image, and that nothing was added.
@@ -125,9 +121,9 @@ class ImageStore:
         )  # fmt: skip
 
     def images(self) -> tuple[Image, ...]:
-        """All materialised images, by digest."""
+        """All materialised images, by digest; one whose own record is damaged is none."""
         names = sorted(path.name for path in (self.directory / "trees").iterdir())
-        found = (self.get(Digest(name)) for name in names)
+        found = (self._present(Digest(name)) for name in names)
         return tuple(image for image in found if image is not None)
 
     def discard(self, digest: Digest) -> None:
@@ -136,6 +132,12 @@ class ImageStore:
         aside = next(path for path in numbers if not path.exists())
         with suppress(FileNotFoundError):
             (self.directory / "trees" / digest).rename(aside)
+
+    def remove(self, digest: Digest) -> None:
+        """Remove one image, if it is here, with what was fetched or discarded of it."""
+        for folder in ("trees", "incoming", "discarded"):
+            for path in (self.directory / folder).glob(f"{digest}*"):
+                self._remove(path)
 
     def keep_only(self, digests: Collection[Digest]) -> tuple[Digest, ...]:
         """Remove every image but these, and what was fetched of others; returns what was removed.
@@ -151,6 +153,12 @@ class ImageStore:
                     self._remove(path)
                     removed.add(digest)
         return tuple(sorted(removed))
+
+    def _present(self, digest: Digest) -> Image | None:
+        try:
+            return self.get(digest)
+        except errors.VerificationFailed:
+            return None
 
     async def _make(
         self, digest: Digest, signer: IdentityId, sources: Sequence[Transport]

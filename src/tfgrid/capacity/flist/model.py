@@ -118,7 +118,7 @@ class Manifest(Value, frozen=True):
     name: Name
     signer: ids.Author
     root: ids.Digested
-    metadata: Annotated[tuple[ids.Digested, ...], Meta(min_length=1, max_length=256)]
+    metadata: Annotated[tuple[ids.Digested, ...], Meta(min_length=1, max_length=64)]
     metadata_bytes: Annotated[int, Meta(ge=1, le=limits.image_metadata_bytes_max)]
     entries: Annotated[int, Meta(ge=1, le=limits.image_entries_max)]
     content_bytes: Annotated[int, Meta(ge=0, le=limits.image_bytes_max)]
