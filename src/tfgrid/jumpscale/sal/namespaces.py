@@ -10,6 +10,7 @@ then belongs to the user namespace, so that a runtime that is given both mounts 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,14 @@ _FLAGS: Final[dict[str, int]] = {
     "net": syscalls.CLONE_NEWNET,
     "user": syscalls.CLONE_NEWUSER,
 }
-_NSFS_MAGIC_TYPES: Final = ("nsfs",)
+# What unshare does not do by itself: pin a user namespace, and map ids from outside without newuidmap.
+_USER_SCRIPT: Final = """\
+map=$1 flags=$2; shift 2
+unshare $flags sleep 5 & pid=$!
+until [ "$(cat /proc/$pid/comm)" = sleep ]; do :; done
+echo "$map" >/proc/$pid/uid_map && echo "$map" >/proc/$pid/gid_map; code=$?
+for pin; do mount --bind "/proc/$pid/ns/${pin%%=*}" "${pin#*=}" || code=1; done
+kill $pid; exit $code"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,32 +78,45 @@ class Pin(Change):
         for kind in pins:
             flags |= _FLAGS[kind]
         assert (self.user is None) == (self.ids is None), "a user namespace has an id map"
+        for processor in (None, *sorted(os.sched_getaffinity(0))):
+            error = self._attempt(flags, processor)
+            if error is None:
+                return
+            # A kernel compares mount namespaces by numbers that it hands out per processor, and
+            # takes a younger one made elsewhere for an older one, which would be a loop.
+            if error.errno != errno.EINVAL or self.mnt is None:
+                break
+        assert error is not None
+        raise refused("make namespaces", error, where=", ".join(map(str, pins.values()))) from error
+
+    def _attempt(self, flags: int, processor: int | None) -> OSError | None:
         done: list[Path] = []
         try:
-            with _child_in(flags, self.ids) as pid:
-                for kind, path in pins.items():
+            with _child_in(flags, self.ids, processor) as pid:
+                for kind, path in self._pins().items():
                     path.touch(mode=0o600, exist_ok=True)
-                    syscalls.mount(
-                        f"/proc/{pid}/ns/{kind}", str(path), None, syscalls.MS_BIND, None
-                    )
+                    source = f"/proc/{pid}/ns/{kind}"
+                    syscalls.mount(source, str(path), None, syscalls.MS_BIND, None)
                     done.append(path)
         except OSError as error:
             for path in done:
                 Unpin(path=path).perform()
-            where = ", ".join(map(str, pins.values()))
-            raise refused("make namespaces", error, where=where) from error
+            return error
+        return None
 
     def argv(self) -> tuple[Argv, ...]:
-        """See `Change.argv`; util-linux. `--map-users` needs newuidmap (Debian package uidmap)."""
+        """See `Change.argv`; util-linux, and a few lines of shell for a user namespace."""
         pins = self._pins()
+        touched = ("touch", *map(str, pins.values()))
         names = {"mnt": "mount", "net": "net", "user": "user"}
-        line = ["unshare", *(f"--{names[kind]}={path}" for kind, path in pins.items())]
-        if self.mnt:
-            line += ["--propagation", "private"]
-        if self.ids:
-            extent = f"{self.ids.base},0,{self.ids.count}"
-            line += [f"--map-users={extent}", f"--map-groups={extent}"]
-        return (("touch", *map(str, pins.values())), (*line, "true"))
+        private = ("--propagation", "private") if self.mnt else ()
+        if self.ids is None:
+            flags = (f"--{names[kind]}={path}" for kind, path in pins.items())
+            return (touched, ("unshare", *flags, *private, "true"))
+        words = " ".join([*(f"--{names[kind]}" for kind in pins), *private])
+        pairs = (f"{kind}={path}" for kind, path in pins.items())
+        script = ("sh", "-c", _USER_SCRIPT, "_", self.ids.lines().strip(), words, *pairs)
+        return (touched, script)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +185,13 @@ def inside(netns: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _child_in(flags: int, ids: IdMap | None) -> Iterator[int]:
+def _child_in(flags: int, ids: IdMap | None, processor: int | None) -> Iterator[int]:
     """A child process in new namespaces, for as long as the block lasts."""
     ready, ready_write = os.pipe2(os.O_CLOEXEC)
     leave, leave_write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _child(flags, ready_write, leave, leave_write)
+        _child(flags, processor, ready_write, leave, leave_write)
     os.close(ready_write)
     os.close(leave)
     try:
@@ -188,12 +209,14 @@ def _child_in(flags: int, ids: IdMap | None) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def _child(flags: int, ready: int, leave: int, leave_write: int) -> None:
+def _child(flags: int, processor: int | None, ready: int, leave: int, leave_write: int) -> None:
     """Do nothing but system calls in the forked child: other threads may have held locks."""
     number = 5
     try:
         os.close(leave_write)
         try:
+            if processor is not None:
+                os.sched_setaffinity(0, {processor})
             syscalls.unshare(flags)
             if flags & syscalls.CLONE_NEWNS:
                 private = syscalls.MS_REC | syscalls.MS_PRIVATE
