@@ -33,6 +33,7 @@ class Web:
     open: bool = True
 
     def answer(self, request: str) -> bytes | None:
+        """What to answer, or None to hang."""
         line = request.partition("\r\n")[0]
         self.requests.append(request)
         if self.hang and "/health" not in line:
@@ -99,6 +100,7 @@ class Edge:
     authority: zgw.Authority
 
     def again(self) -> zgw.Gateway:
+        """The node process anew."""
         self.gateway = zgw.Gateway(
             settings=self.settings, launcher=self.launcher, clock=SystemClock()
         )

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from tests.zgw.edge import Edge, Web, play, serving
 from tfgrid.capacity import zgw
 from tfgrid.jumpscale.sal import nftables
@@ -16,6 +17,7 @@ name = "guestbook.grid.localhost"
 
 
 def route(*webs: Web, host: str = name, label: str = "l1") -> zgw.Route:
+    """A route to these servers."""
     backends = tuple(zgw.Backend(address=web.address, port=web.port) for web in webs)
     return zgw.Route(host=host, backends=backends, health_path="/health", label=label)
 
@@ -28,7 +30,7 @@ def vanish(edge: Edge, address: str) -> None:
 
 
 def test_a_route_answers_over_https_and_an_unknown_name_gets_421(tmp_path: Path) -> None:
-    """A client that trusts the root reaches the container; any other name below the domain gets 421."""
+    """A client that trusts the root gets the page, and 421 for any name that has no route."""
 
     async def story(edge: Edge) -> None:
         web = Web("one", "100.64.0.2", 20_000)
@@ -74,7 +76,7 @@ def test_a_dead_backend_fails_no_request(tmp_path: Path) -> None:
 
 
 def test_a_vanished_node_fails_no_request(tmp_path: Path) -> None:
-    """Packets to one backend disappear, as when a node is unplugged: everyone is answered by the other."""
+    """When packets to one backend disappear, every request is answered by the other."""
 
     async def story(edge: Edge) -> None:
         one, two = Web("one", "100.64.0.2", 20_000), Web("two", "100.64.0.6", 20_000)
@@ -97,7 +99,7 @@ def test_a_request_under_way_is_asked_again_elsewhere(tmp_path: Path) -> None:
         with serving(edge.netns, one, two):
             await edge.gateway.ensure(route(one))
             waiting = asyncio.create_task(edge.aget(name))
-            while not any(r.startswith("GET / ") for r in one.requests):
+            while not any(r.startswith("GET / ") for r in one.requests):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             await edge.gateway.ensure(route(one, two))
             vanish(edge, "100.64.0.2")

@@ -17,11 +17,15 @@ from tfgrid.jumpscale.sal import links, namespaces
 
 
 class PrivateSockets(DirectLauncher):
-    """A launcher whose processes see `directory` as /run/wireguard, as in a node's own mount namespace."""
+    """A launcher whose processes see `directory` as /run/wireguard.
+
+    As in a node's own mount namespace.
+    """
 
     directory: Path
 
     async def spawn(self, spawn: Spawn) -> Launched:
+        """See `Launcher.spawn`."""
         script = 'mount --bind "$0" /run/wireguard && exec "$@"'
         words = ("unshare", "--mount", "sh", "-c", script, str(self.directory), *spawn.argv)
         return await super().spawn(replace(spawn, argv=words))
@@ -33,13 +37,14 @@ class Box:
 
     folder: Path
     address: str
-    launcher: DirectLauncher
+    launcher: PrivateSockets
     networks: znet.Networks
     netns: Path
     pins: list[Path] = field(default_factory=list)
     specs: dict[str, znet.NetworkSpec] = field(default_factory=dict)
 
     def container(self, name: str) -> Path:
+        """A namespace as a container would have it."""
         path = self.folder / f"container-{name}"
         namespaces.Pin(net=path).perform()
         self.pins.append(path)
@@ -51,13 +56,16 @@ class Box:
         return self.networks
 
     def inside(self, network: str, name: str) -> Path:
+        """The namespace of a member that `mesh` made."""
         return self.folder / f"container-{network[:6]}{name}"
 
     def tenant(self, network: str) -> Path:
+        """The namespace of a network."""
         return self.folder / "netns" / f"net-{network[:16]}"
 
 
 def networks_of(folder: Path, netns: Path, launcher: DirectLauncher) -> znet.Networks:
+    """The networks of the node in this folder."""
     site = znet.Site(
         node_netns=netns, netns_directory=folder / "netns", uapi_directory=folder / "wireguard",
         user_space=None,
@@ -77,6 +85,7 @@ class Ground:
     boxes: list[Box] = field(default_factory=list)
 
     def node(self) -> Box:
+        """One more node on the switch."""
         number = len(self.boxes) + 1
         folder = self.folder / f"n{number}"
         for name in ("netns", "wireguard", "logs"):
@@ -100,6 +109,7 @@ class Ground:
         return box
 
     async def close(self) -> None:
+        """Remove all that was made."""
         for box in self.boxes:
             for network in await box.networks.observe():
                 await box.networks.remove(network)
@@ -149,7 +159,7 @@ def spec(
 async def mesh(
     network: str, boxes: list[Box], names: list[tuple[str, ...]], **options: bool
 ) -> None:
-    """Have the network on all boxes, everyone with everyone, with containers of these names attached."""
+    """Have the network on all boxes, everyone with everyone, with these containers attached."""
     prepared = [await box.networks.prepare(network) for box in boxes]
     for index, box in enumerate(boxes):
         peers = tuple(

@@ -1,4 +1,7 @@
-"""What a program inside a namespace can do: echo, connect, listen, send anything; sockets made there, used here."""
+"""What a program inside a namespace can do: echo, connect, listen, send anything.
+
+Sockets made there, used here.
+"""
 
 from __future__ import annotations
 

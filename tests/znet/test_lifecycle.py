@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from tests.znet.ground import Box, Ground, mesh, network_id, play, spec
 from tests.znet.probes import connects, echoes, greeting, hears, run_in
 from tfgrid.core import errors
@@ -53,7 +54,7 @@ def test_remove_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_keys_and_ports_are_stable_and_distinct(tmp_path: Path) -> None:
-    """A restarted node promises the same key and port; another network gets others; removal frees them."""
+    """A restarted node promises the same key and port; another network gets others."""
 
     async def story(ground: Ground) -> None:
         box = ground.node()
@@ -71,7 +72,7 @@ def test_keys_and_ports_are_stable_and_distinct(tmp_path: Path) -> None:
 
 
 def test_a_killed_tunnel_is_mended_by_the_next_ensure(tmp_path: Path) -> None:
-    """After kill -9 of wireguard-go the network is seen as not whole, and ensure brings it back as it was."""
+    """After kill -9 of wireguard-go the network is seen as broken, and ensure mends it."""
 
     async def story(ground: Ground) -> None:
         network = network_id()
@@ -111,7 +112,7 @@ def test_a_restarted_node_process_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_what_was_damaged_is_mended_and_nothing_else(tmp_path: Path) -> None:
-    """Flushed rules, a lost route, a stray address and a link that is down: each is mended by itself."""
+    """Flushed rules, a lost route, a stray address and a lost link are mended by ensure."""
 
     async def story(ground: Ground) -> None:
         network = network_id()
@@ -175,7 +176,7 @@ def test_members_and_peers_that_go_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_gateway_ports_reach_members_here_and_on_peers(tmp_path: Path) -> None:
-    """A link port leads to one member's port; others are refused at once; removal touches no other port."""
+    """A link port leads to one member's port; others are refused at once."""
 
     async def story(ground: Ground) -> None:
         network = network_id()
@@ -202,7 +203,7 @@ def test_gateway_ports_reach_members_here_and_on_peers(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_means_what_is_done(tmp_path: Path) -> None:
-    """The command lines of every change, run by hand, make a network that needs no further change."""
+    """The command lines of every change, run by hand, make what needs no further change."""
 
     async def story(ground: Ground) -> None:
         network = network_id()
@@ -276,5 +277,27 @@ def test_contradictions_are_refused_before_anything_is_touched(tmp_path: Path) -
                 await box.networks.ensure(msgspec.structs.replace(good, **change))
             assert refused.value.code == "TFG-3402"
         assert await box.networks.observe() == {}
+
+    play(tmp_path, story)
+
+
+def test_a_tunnel_that_its_launcher_forgot_goes_on_and_can_be_removed(tmp_path: Path) -> None:
+    """A launcher without memory doubles no tunnel, and removal ends the one that runs."""
+
+    async def story(ground: Ground) -> None:
+        network = network_id()
+        boxes = [ground.node(), ground.node()]
+        await mesh(network, boxes, [("web",), ("db",)])
+        box, old = boxes[0], boxes[0].launcher
+        forgetful = type(old)(box.folder / "logs")
+        forgetful.directory = old.directory
+        box.launcher = forgetful
+        assert await box.again().changes(box.specs[network]) == ()
+        assert (await box.networks.observe())[network].whole
+        assert echoes(box.inside(network, "web"), "10.99.1.2", seconds=8)
+        await box.networks.remove(network)
+        (launched,) = (await old.list()).values()
+        assert launched.ended
+        assert "net-" not in str(list((box.folder / "netns").iterdir()))
 
     play(tmp_path, story)

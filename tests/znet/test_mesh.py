@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tests.znet.ground import Ground, mesh, network_id, play
 from tests.znet.probes import echoes, greeting, hears
 

@@ -1,12 +1,13 @@
 """Zero-GW: HTTPS names that are answered by containers of networks on this node.
 
-    client --TLS--> HAProxy :443 --host map--> slot (a backend) --> link address:port --nft--> container
-                       |                          |- server a  check
-                       '- runtime socket          '- server b  check, retried on the other
+    client --TLS--> HAProxy :443 --host map--> slot (a backend)
+                       |                          |- server a, checked --> link address:port
+                       '- runtime socket          '- server b, checked --> nft --> container
 
-One HAProxy per gateway node with one generic configuration. A route takes a free slot, adds its servers and then one
-map entry, all through the runtime socket, so no connection is dropped and nothing is reloaded. What HAProxy knows is
-the truth: `observe` reads it back, and after a restart the routes are ensured again.
+One HAProxy per gateway node with one generic configuration. A route takes a free slot, adds its
+servers and then one map entry, all through the runtime socket, so no connection is dropped and
+nothing is reloaded. What HAProxy knows is the truth: `observe` reads it back, and after a restart
+the routes are ensured again.
 
 | name | what it is |
 |---|---|

@@ -1,8 +1,10 @@
 """The grid's own certificates (X.509, RFC 5280).
 
-    root (made at `up`, sealed with the grid's identities) --signs--> intermediate of one gateway node
-                                                                        path length 0, names below DOMAIN only
-    intermediate (sealed to the node) --signs--> leaf for *.DOMAIN, renewed by the node itself
+    root            made at `up`, sealed with the grid's identities
+      signs
+    intermediate    of one gateway node, sealed to it: path length 0, names below DOMAIN only
+      signs
+    leaf            for *.DOMAIN, renewed by the node itself
 
 A stolen gateway can so vouch for nothing but its own domains, and the root key is on no node.
 """
@@ -73,7 +75,9 @@ class Authority:
     def intermediate(
         self, name: str, domains: tuple[str, ...], *, now_ms: int, validity_days: int = 365
     ) -> Authority:
-        """An authority that may vouch for names under `domains` only, and make no further authority.
+        """An authority that may vouch for names under `domains` only.
+
+        Make no further authority.
 
         Raises:
             errors.NotAllowed: TFG-3507, this authority may not make others.

@@ -1,7 +1,10 @@
-"""HAProxy's configuration: generic, so that it is written once and only the runtime socket changes anything.
+"""HAProxy's configuration.
 
-A route cannot get a backend of its own while HAProxy runs, so there is a pool of empty ones (slots). Health checks
-ask each server for its own path and host: they are looked up by the server's name in maps.
+Generic, so that it is written once and only the runtime socket changes anything.
+
+A route cannot get a backend of its own while HAProxy runs, so there is a pool of empty ones
+(slots). Health checks ask each server for its own path and host: they are looked up by the
+server's name in maps.
 """
 
 from __future__ import annotations
@@ -14,10 +17,14 @@ from tfgrid.capacity.zgw.model import Settings
 __all__ = ["map_names", "map_path", "server_options", "slot_name", "socket_path", "text"]
 
 map_names: Final = ("routes", "labels", "paths", "names")
-"""routes: host to slot; labels: host to label; paths, names: server to what its check asks for, and of whom."""
+"""routes: host to slot; labels: host to label.
 
-# No `on-marked-down shutdown-sessions`: it also cuts those who are still connecting, without an answer, instead of
-# sending them to another server (tried on 2.6). A peer that vanished under a request is found by keepalive.
+Paths, names: server to what its check asks for, and of whom.
+"""
+
+# No `on-marked-down shutdown-sessions`: it also cuts those who are still connecting, without an
+# answer, instead of sending them to another server (tried on 2.6). A peer that vanished under a
+# request is found by keepalive.
 _HEAD: Final = """\
 global
   stats socket {socket} mode 600 level admin
@@ -119,7 +126,10 @@ def text(settings: Settings) -> str:
 
 
 def server_options(settings: Settings) -> str:
-    """How a server is watched: by its own checks, and by what happens to the requests it is given."""
+    """How a server is watched.
+
+    By its own checks, and by what happens to the requests it is given.
+    """
     interval = settings.check_interval_ms
     return (
         f"check inter {interval}ms fastinter {max(100, interval // 4)}ms fall 2 rise 1 "

@@ -38,7 +38,9 @@ class Gateway:
         self._draining: set[str] = set()
 
     async def start(self) -> bool:
-        """Have HAProxy run with its generic configuration; True if it had to be started (so without routes).
+        """Have HAProxy run with its generic configuration.
+
+        True if it had to be started (so without routes).
 
         Raises:
             errors.Failed: TFG-3501, it does not come up; the end of its log is in the text.
@@ -61,11 +63,13 @@ class Gateway:
     async def ensure(self, route: Route) -> RouteSeen:
         """Have the name answered by exactly these backends; starts HAProxy if it does not run.
 
-        Backends that stay are not touched, so their connections live on; those that go are given time to finish.
+        Backends that stay are not touched, so their connections live on; those that go are given
+        time to finish.
 
         Raises:
-            errors.BadInput: TFG-3503, the name is not one label below a domain of this gateway; TFG-3504, a
-                backend outside the range of links (loopback, underlay, metadata, another service).
+            errors.BadInput: TFG-3503, the name is not one label below a domain of this gateway;
+                TFG-3504, a backend outside the range of links (loopback, underlay, metadata,
+                another service).
             errors.NoFit: TFG-3505, all slots are taken.
             errors.Unreachable: TFG-3506, the runtime socket does not answer.
 
@@ -90,7 +94,10 @@ class Gateway:
         return _seen(route.host, route.label, route.health_path, await self._runtime.servers(slot))
 
     async def remove(self, host: str) -> None:
-        """Answer the name with 421 from now on; requests under way finish. Does nothing if it is not there."""
+        """Answer the name with 421 from now on; requests under way finish.
+
+        Does nothing if it is not there.
+        """
         async with self._one_at_a_time:
             if not await self._running():
                 return
@@ -124,7 +131,9 @@ class Gateway:
         return found
 
     async def renew(self, pem: bytes) -> None:
-        """Serve a new certificate (chain and key) from the next connection on; those that stand are kept.
+        """Serve a new certificate (chain and key) from the next connection on.
+
+        Those that stand are kept.
 
         Raises:
             errors.Failed: TFG-3508, HAProxy refused it; the old one goes on serving.
@@ -177,7 +186,7 @@ class Gateway:
         await self._launcher.stop(_NAME, _STOP_SECONDS)
         raise errors.Failed(
             "TFG-3501", f"HAProxy does not come up: {said.strip()[-600:]}",
-            where=str(path), hint=f"see whether something listens on {self._settings.address} already",
+            where=str(path), hint=f"see what listens on {self._settings.address} already",
         )  # fmt: skip
 
     async def _running(self) -> bool:

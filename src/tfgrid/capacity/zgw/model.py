@@ -28,14 +28,20 @@ Health = Literal["up", "down", "starting"]
 
 
 class Backend(Value, frozen=True, kw_only=True):
-    """Where a container is reached from the node's own namespace: a link address and port of Zero-Net."""
+    """Where a container is reached from the node's own namespace.
+
+    A link address and port of Zero-Net.
+    """
 
     address: Address4
     port: Port
 
 
 class Route(Value, frozen=True, kw_only=True):
-    """An HTTPS name and who answers it. `label` is given back by `observe`, such as the digest of an item."""
+    """An HTTPS name and who answers it.
+
+    `label` is given back by `observe`, such as the digest of an item.
+    """
 
     host: Host
     backends: Annotated[tuple[Backend, ...], Meta(min_length=1, max_length=limits.workloads_max)]
@@ -57,10 +63,12 @@ class Settings(Value, frozen=True, kw_only=True):
 
     Args:
         address: underlay address to listen at; port 443 unless said otherwise.
-        domains: routes must be one label below one of these, since one wildcard certificate each serves them.
+        domains: routes must be one label below one of these, since one wildcard certificate each
+            serves them.
         certificate: PEM file with leaf, intermediate and key, readable by root only.
         directory: for configuration, maps and runtime socket; made 0700.
-        backend_range4: the only range backends may be in (`znet.link_range4`): never loopback, underlay or metadata.
+        backend_range4: the only range backends may be in (`znet.link_range4`): never loopback,
+            underlay or metadata.
         netns: namespace to run in, None for the launcher's own.
 
     """
@@ -79,5 +87,8 @@ class Settings(Value, frozen=True, kw_only=True):
 
     @property
     def slots(self) -> int:
-        """Backends that HAProxy is started with: a quarter more than routes, so that a free one is near."""
+        """Backends that HAProxy is started with.
+
+        A quarter more than routes, so that a free one is near.
+        """
         return self.routes_max + self.routes_max // 4 + 1

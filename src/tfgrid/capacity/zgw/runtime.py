@@ -1,4 +1,7 @@
-"""HAProxy's runtime socket: bounded questions and answers, and the few commands the gateway needs."""
+"""HAProxy's runtime socket.
+
+Bounded questions and answers, and the few commands the gateway needs.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _FINE: Final = frozenset({"", "New server registered.", "Server deleted."})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A server of a slot: where it is, how HAProxy judges it (`UP`, `DOWN 1/2`, ...), and its sessions."""
+    """A server of a slot.
+
+    Where it is, how HAProxy judges it (`UP`, `DOWN 1/2`, ...), and its sessions.
+    """
 
     slot: str
     name: str
@@ -68,7 +74,8 @@ class Runtime:
         """Carry out commands in order.
 
         Raises:
-            errors.Failed: TFG-3508, HAProxy refused one; those after it were carried out all the same.
+            errors.Failed: TFG-3508, HAProxy refused one; those after it were carried out all the
+                same.
 
         """
         batch: list[str] = []

@@ -1,20 +1,21 @@
 """Zero-Net: a private IPv4 and IPv6 network per contract, over WireGuard, on one node.
 
-     node namespace          u0 (underlay) ---- UDP ---- other nodes        HAProxy
-          |  wireguard-go keeps its socket here                               |
-    ------|-----------------------------------------------------------------|------ veth (gateway nodes)
-     tenant namespace      wg-NET                 br-NET                    gw-NET
-                             |  10.x.y.0/24 of peers |  first address          |  link address, nft dnat map
-                             '------ forward, default drop, both families -----'
-    ------------------------------------|-----------------------------------------------------------------
-     container namespaces            eth0 eth0 eth0     /32 and /128, one route: the bridge
+  node namespace       u0 (underlay) ---- UDP ---- other nodes     HAProxy
+       |  wireguard-go keeps its socket here                         |
+  -----|-------------------------------------------------------------|---- veth on gateway nodes
+  tenant namespace     wg-NET                br-NET                gw-NET
+                          |  ranges of peers    |  first address     |  link address, nft dnat map
+                          '-- forward, default drop, both families --'
+  ----------------------------------------------|-----------------------------------------------
+  container namespaces               eth0     eth0     eth0     /32 and /128, one route: the bridge
 
-Members are isolated ports: whatever they send passes the tenant's rules, and only with their own addresses.
-Nothing is learned: keys and ports come from `prepare`, everything else from the placement.
+Members are isolated ports: whatever they send passes the tenant's rules, and only with their own
+addresses. Nothing is learned: keys and ports come from `prepare`, everything else from the
+placement.
 
 | name | what it is |
 |---|---|
-| `Networks` | the verbs: prepare, changes, ensure, observe, remove; attach, detach; forward, unforward |
+| `Networks` | prepare, changes, ensure, observe, remove; attach, detach; forward, unforward |
 | `NetworkSpec`, `Member`, `Peer` | what should be: plain values, no contract knows of them |
 | `Prepared` | the public key and UDP port of this node in a network, before anything runs |
 | `NetworkSeen` | what is there, read from the machine |

@@ -1,4 +1,7 @@
-"""Names inside a network: a hosts file made of the placement, since nothing is learned at run time."""
+"""Names inside a network.
+
+A hosts file made of the placement, since nothing is learned at run time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a network on a node should be and what it is: plain values, and the names that follow from them."""
+"""What a network on a node should be and what it is.
+
+Plain values, and the names that follow from them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from tfgrid.core import limits
-from tfgrid.core.schema import Name, Value
+from tfgrid.core.schema import Count, Name, Value
 
 __all__ = [
     "Forward",
@@ -45,7 +48,10 @@ PublicKey = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{43}\Z")]
 
 
 class Member(Value, frozen=True, kw_only=True):
-    """A container of this node in the network; its namespace is attached apart, when there is one."""
+    """A container of this node in the network.
+
+    Its namespace is attached apart, when there is one.
+    """
 
     name: Name
     address4: Address4
@@ -68,10 +74,13 @@ class NetworkSpec(Value, frozen=True, kw_only=True):
     """A node's part of one network.
 
     Args:
-        id: hex digits, unique over all contracts (such as a digest of contract id and network name).
-        label: free text kept on the machine and given back by `observe`, such as the digest of an item.
+        id: hex digits, unique over all contracts (such as a digest of contract id and network
+            name).
+        label: free text kept on the machine and given back by `observe`, such as the digest of an
+            item.
         range4, range6: the whole network.
-        subnet4, subnet6: this node's part; the first address is the bridge's, the members' only gateway.
+        subnet4, subnet6: this node's part; the first address is the bridge's, the members' only
+            gateway.
         members: containers of this node.
         peers: the other nodes.
         gateway: whether a link to the node's own namespace is wanted, for routes.
@@ -100,14 +109,17 @@ class NetworkSpec(Value, frozen=True, kw_only=True):
 
 
 class Prepared(Value, frozen=True, kw_only=True):
-    """What others must know of this node before the network runs. The key is base64url without padding."""
+    """What others must know of this node before the network runs.
+
+    The key is base64url without padding.
+    """
 
     public_key: PublicKey
     port: Port
 
 
 class Forward(Value, frozen=True, kw_only=True):
-    """Where, in the node's own namespace, a port of a member of the network (here or on a peer) is reached."""
+    """Where a member's port, here or on a peer, is reached in the node's own namespace."""
 
     link_address: Address4
     link_port: Port
@@ -118,25 +130,29 @@ class Forward(Value, frozen=True, kw_only=True):
 class NetworkSeen(Value, frozen=True, kw_only=True):
     """What was read from the machine.
 
-    `whole` says that namespace, bridge, tunnel and rules stand and the tunnel's process (if any) lives;
-    `ports` are the bridge ports in place (`port_name`); `latest_handshakes` is seconds since 1970 by peer.
+    `whole` says that namespace, bridge, tunnel and rules stand and the tunnel's process (if any)
+    lives; `ports` are the bridge ports in place (`port_name`); `latest_handshakes` is seconds
+    since 1970 by peer.
     """
 
     id: NetworkId
     label: str
     whole: bool
     public_key: str = ""
-    port: int = 0
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
     ports: tuple[str, ...] = ()
-    latest_handshakes: dict[str, int] = msgspec.field(default_factory=dict)
+    latest_handshakes: dict[str, Count] = msgspec.field(default_factory=dict)
     forwards: tuple[Forward, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where on this machine things are; the defaults are those of a process inside its node's namespaces.
+    """Where on this machine things are.
 
-    `node_netns` None is the caller's own. `user_space` None uses the kernel's WireGuard where there is one.
+    The defaults are those of a process inside its node's namespaces.
+
+    `node_netns` None is the caller's own. `user_space` None uses the kernel's WireGuard where
+    there is one.
     """
 
     node_netns: Path | None = None

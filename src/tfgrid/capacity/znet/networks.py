@@ -1,7 +1,8 @@
 """The networks of a node: prepare, ensure, observe, remove, and what is attached to them.
 
-Every verb reads the machine, plans what must change and performs that, one verb at a time: there is no memory
-here that could disagree with the machine. The only thing kept is what was promised to others (`reservations`).
+Every verb reads the machine, plans what must change and performs that, one verb at a time: there
+is no memory here that could disagree with the machine. The only thing kept is what was promised
+to others (`reservations`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _POLL_SECONDS: Final = 0.005
 class Networks:
     """All networks of one node. Every verb may be repeated; what is there already is not touched.
 
-    `store` holds a private key, a port and a link number per network and must be sealed or readable by root only.
+    `store` holds a private key, a port and a link number per network and must be sealed or
+    readable by root only.
     """
 
     def __init__(
@@ -69,14 +71,15 @@ class Networks:
     async def changes(self, spec: NetworkSpec) -> tuple[Step, ...]:
         """What `ensure` would change now, for a dry run; empty if all is as specified.
 
-        A network that was never prepared is, because its key and port are part of what would change.
+        A network that was never prepared is, because its key and port are part of what would
+        change.
         """
         check(spec)
         record = self._records.reserve(spec.id)
         return plan(spec, record, await self._read(spec.id), self._site)
 
     async def ensure(self, spec: NetworkSpec) -> tuple[Step, ...]:
-        """Make the network as specified and return what had to be changed (nothing, the second time).
+        """Make the network as specified; returns what had to be changed (nothing, the second time).
 
         Raises:
             errors.BadInput: TFG-3402, the specification contradicts itself.
@@ -91,7 +94,8 @@ class Networks:
     async def observe(self) -> dict[str, NetworkSeen]:
         """Every network that was prepared or has a namespace here, by id.
 
-        A namespace whose record is lost appears under the digits that its name carries; it can be removed by those.
+        A namespace whose record is lost appears under the digits that its name carries; it can be
+        removed by those.
         """
         async with self._one_at_a_time:
             known = set(self._records.networks())
@@ -100,11 +104,15 @@ class Networks:
             return {network: await self._seen(network) for network in sorted(known | strays)}
 
     async def remove(self, network: str) -> None:
-        """Remove the network with its key and port claim; nothing of it is left. Does nothing if there is none."""
+        """Remove the network with its key and port claim; nothing of it is left.
+
+        Does nothing if there is none.
+        """
         async with self._one_at_a_time:
             netns = self._netns(network)
             state = await self._read(network)
-            # Links first: a namespace is taken apart in the background, and a link to it would outlive this call.
+            # Links first: a namespace is taken apart in the background, and a link to it would
+            # outlive this call.
             for name, link in state.tenant.links.items():
                 if link.kind in {"veth", "bridge", "wireguard"}:
                     links.LinkRemove(netns=netns, name=name).perform()
@@ -116,9 +124,12 @@ class Networks:
             self._records.release(network)
 
     async def attach(self, network: str, member: Member, netns: Path) -> tuple[Step, ...]:
-        """Give the member's namespace its eth0, addresses and only route; returns what had to be changed.
+        """Give the member's namespace its eth0, addresses and only route.
 
-        The network must have been ensured with this member in it. The namespace is made and pinned by others.
+        Returns what had to be changed.
+
+        The network must have been ensured with this member in it. The namespace is made and
+        pinned by others.
 
         Raises:
             errors.NotFound: TFG-3404, the network is not there.
@@ -144,7 +155,9 @@ class Networks:
                 links.LinkRemove(netns=netns, name=port).perform()
 
     async def forward(self, network: str, address4: str, port: int) -> Forward:
-        """Make a member's port reachable from the node's own namespace; stable over restarts, safe to repeat.
+        """Make a member's port reachable from the node's own namespace.
+
+        Stable over restarts, safe to repeat.
 
         Raises:
             errors.NotFound: TFG-3404, the network is not there or has no gateway link.
@@ -172,7 +185,10 @@ class Networks:
                 await self._perform(self._forward_changes(network, record))
 
     async def _carried(self, netns: Path, link: str) -> None:
-        """Wait a moment for the kernel to let packets pass, so that a container's first one is not lost."""
+        """Wait a moment for the kernel to let packets pass.
+
+        A container's first one is not lost.
+        """
         until = self._clock.monotonic_ms() + _CARRIER_MS
         while self._clock.monotonic_ms() < until:
             there = topology.read(netns).links.get(link)

@@ -1,7 +1,7 @@
 """From what should be and what is to what must change: pure, and empty when nothing must.
 
-The order is such that a packet never meets a namespace that is half closed: rules first, then links, then
-addresses and routes.
+The order is such that a packet never meets a namespace that is half closed: rules first, then
+links, then addresses and routes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def plan(spec: NetworkSpec, record: Reservation, state: State, site: Site) -> tu
 
 
 def spawn_of(network: str, site: Site) -> Spawn:
-    """How the user-space WireGuard of a network is started: in the node's namespace, where its socket stays."""
+    """How the user-space WireGuard of a network is started.
+
+    In the node's namespace, where its socket stays.
+    """
     tunnel = model.tunnel_name(network)
     return Spawn(
         name=tunnel,
@@ -140,7 +143,10 @@ def _device(
 
 
 def _same_peer(wanted: model.Peer, seen: wireguard.PeerSeen | None) -> bool:
-    """Whether a peer is as wanted; one that was heard from may have moved, and WireGuard followed it."""
+    """Whether a peer is as wanted.
+
+    One that was heard from may have moved, and WireGuard followed it.
+    """
     if seen is None or seen.allowed != frozenset(wanted.allowed):
         return False
     settled = seen.endpoint == wanted.endpoint or seen.latest_handshake > 0 or not wanted.endpoint
@@ -212,7 +218,10 @@ def plan_attachment(
     spec_id: str, member: Member, gateways: tuple[str, str], tenant: topology.Topology,
     inside: topology.Topology, netns: Path, member_netns: Path,
 ) -> tuple[Step, ...]:  # fmt: skip
-    """What must change so that a member's namespace has its eth0; `gateways` are the bridge's addresses."""
+    """What must change so that a member's namespace has its eth0.
+
+    `gateways` are the bridge's addresses.
+    """
     port, bridge = model.port_name(spec_id, member.name), model.bridge_name(spec_id)
     mac = model.mac_address(member.address4)
     steps: list[Step] = []
@@ -240,7 +249,10 @@ def plan_attachment(
 def _inside(
     member: Member, gateways: tuple[str, str], seen: topology.Topology | None, netns: Path
 ) -> Iterator[Step]:
-    """The member's end: loopback, addresses without neighbours, and the bridge as the only way out."""
+    """The member's end.
+
+    Loopback, addresses without neighbours, and the bridge as the only way out.
+    """
     loopback = seen.links.get("lo") if seen else None
     if loopback is None or not loopback.up:
         yield links.LinkSet(netns=netns, name="lo", up=True)

@@ -1,7 +1,10 @@
-"""What a node has promised for a network before it runs: private key, UDP port, link number, forwarded ports.
+"""What a node has promised for a network before it runs.
 
-One record per network in a store, written whole before anything is told to others, so that all of it is the same
-after any restart. The lowest free number is taken, and all numbers in use are those in the store.
+Private key, UDP port, link number, forwarded ports.
+
+One record per network in a store, written whole before anything is told to others, so that all of
+it is the same after any restart. The lowest free number is taken, and all numbers in use are
+those in the store.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ _LINK_PORT_MAX: Final = 60_000
 
 
 class Reservation(Value, frozen=True, kw_only=True):
-    """The record of one network. `forwards` maps `address:port` of a member to a port of the link."""
+    """The record of one network.
+
+    `forwards` maps `address:port` of a member to a port of the link.
+    """
 
     private_key: Annotated[Base64, Meta(min_length=43, max_length=43)]
     port: Port
@@ -92,7 +98,10 @@ class Reservations:
             ) from error  # fmt: skip
 
     def reserve(self, network: str) -> Reservation:
-        """The record of a network, made if there is none; refuses with TFG-3401 when all numbers are taken."""
+        """The record of a network, made if there is none.
+
+        Refuses with TFG-3401 when all numbers are taken.
+        """
         there = self.get(network)
         if there:
             return there

@@ -1,7 +1,9 @@
-"""What may pass in a tenant's namespace, as nftables tables. Everything that is not said here is dropped.
+"""What may pass in a tenant's namespace, as nftables tables.
 
-    bridge  who a member says it is: port, MAC and address belong together. No ARP and no neighbour discovery is
-            let through at all: both sides know each other's MAC addresses for good.
+Everything that is not said here is dropped.
+
+    bridge  who a member says it is: port, MAC and address belong together. No ARP and no neighbour
+            discovery is let through at all: both sides know each other's MAC addresses for good.
     inet    who may talk to whom: members, peers, and what came in through the gateway link.
     ip      the gateway's ports (`forwards`), filled element by element and never flushed.
 

@@ -29,12 +29,18 @@ wanted_settings: Final = {
     "net.bridge.bridge-nf-call-ip6tables": "0",
     "net.bridge.bridge-nf-call-arptables": "0",
 }
-"""Settings of a tenant's namespace. Those of `net.bridge` are absent where the kernel has no such filter."""
+"""Settings of a tenant's namespace.
+
+Those of `net.bridge` are absent where the kernel has no such filter.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """One network as it is. `kernel` says whose WireGuard is used, `process` whether a user-space one lives."""
+    """One network as it is.
+
+    `kernel` says whose WireGuard is used, `process` whether a user-space one lives.
+    """
 
     exists: bool
     kernel: bool

@@ -1,10 +1,11 @@
 """The processes of user-space WireGuard: one per network, started and watched through a launcher.
 
-The process makes its interface in the node's namespace, so that its UDP socket is on the underlay; the interface
-is then moved to the tenant and the socket stays. When the process ends, its interface goes with it.
+The process makes its interface in the node's namespace, so that its UDP socket is on the
+underlay; the interface is then moved to the tenant and the socket stays. When the process ends,
+its interface goes with it.
 
-A launcher that was itself restarted may not know a process that still runs. It is found by its control socket,
-left alone as long as it serves, and ended like any other.
+A launcher that was itself restarted may not know a process that still runs. It is found by its
+control socket, left alone as long as it serves, and ended like any other.
 """
 
 from __future__ import annotations

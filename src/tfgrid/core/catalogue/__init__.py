@@ -12,6 +12,7 @@ a test holds that the codes raised in the tree and the codes explained here are 
 | 26 | ledger: farm |
 | 30 | jumpscale |
 | 31 to 35 | capacity: container, flist, builders, znet, zgw |
+| 36 | jumpscale: the network side of the machine |
 | 40 to 42 | agents: zos and its keeper |
 | 45 | agents: threebot |
 | 50, 51, 52 | doors: cli, localgrid, api |

@@ -1,7 +1,7 @@
 """Network links, addresses, routes, neighbours and network settings, in any pinned namespace.
 
-Changes go straight to the kernel by netlink; what they render is `ip` and `bridge` (iproute2), entered by
-`nsenter`. What is there is read by `topology`. A `netns` of None is the caller's own.
+Changes go straight to the kernel by netlink; what they render is `ip` and `bridge` (iproute2),
+entered by `nsenter`. What is there is read by `topology`. A `netns` of None is the caller's own.
 Changes refuse with TFG-3601; the number of the kernel's refusal is in `details["errno"]`.
 """
 
@@ -195,9 +195,9 @@ class _VethPair(InNamespace):
 class LinkSet(InNamespace):
     """Change properties of a link; None leaves one as it is.
 
-    `isolated` is for a port of a bridge: it then talks to the bridge itself and to no other isolated port.
-    `link_local` False keeps the kernel from giving the link an IPv6 address of its own. Going up comes last: a link
-    that is up already has what it should not get any more.
+    `isolated` is for a port of a bridge: it then talks to the bridge itself and to no other
+    isolated port. `link_local` False keeps the kernel from giving the link an IPv6 address of its
+    own. Going up comes last: a link that is up already has what it should not get any more.
     """
 
     name: str
@@ -317,7 +317,10 @@ class AddressRemove(AddressAdd):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteAdd(InNamespace):
-    """Send a range (`0.0.0.0/0` for all) to a link, by way of `via` if not empty; `via` is taken to be on the link."""
+    """Send a range (`0.0.0.0/0` for all) to a link, by way of `via` if not empty.
+
+    `via` is taken to be on the link.
+    """
 
     destination: str
     link: str
@@ -362,7 +365,10 @@ class RouteRemove(RouteAdd):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourAdd(InNamespace):
-    """Say for good which MAC address an address on a link has, so that nobody is asked or believed."""
+    """Say for good which MAC address an address on a link has.
+
+    Nobody is asked or believed.
+    """
 
     link: str
     address: str
@@ -382,7 +388,10 @@ class NeighbourAdd(InNamespace):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting(InNamespace):
-    """A kernel setting of the namespace, such as `net.ipv4.ip_forward`; a dot inside a name is a `/`."""
+    """A kernel setting of the namespace, such as `net.ipv4.ip_forward`.
+
+    A dot inside a name is a `/`.
+    """
 
     key: str
     value: str

@@ -1,8 +1,8 @@
 """Netlink (RFC 3549) as bytes: a socket in a namespace, requests, attributes, answers.
 
-Only what `links`, `topology` and `nftables` need. A library for all of netlink costs a node process 25 MB and a quarter of a second at
-start (see `docs/decisions/own-netlink.md`); this costs neither. Messages are in the machine's byte order and
-padded to four bytes, as the kernel wants them.
+Only what `links`, `topology` and `nftables` need. A library for all of netlink costs a node process
+25 MB and a quarter of a second at start (`docs/decisions/0004-own-netlink.md`); this costs neither.
+Messages are in the machine's byte order and padded to four bytes, as the kernel wants them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Packet rules: whole tables replaced in one transaction, and single elements of maps.
 
-A table is text in nft's own language. Its digest stands in the table's comment, so that what is there can be
-compared with what should be without parsing rules back. A map that changes while packets flow is filled element
-by element and its table is never flushed. Every change is one run of `nft`, which the kernel takes or refuses as
-a whole; reading is by netlink and starts no process, because a node reads all the time. Refuses with TFG-3603; TFG-3604 where there is no `nft`.
+A table is text in nft's own language. Its digest stands in the table's comment, so that what is
+there can be compared with what should be without parsing rules back. A map that changes while
+packets flow is filled element by element and its table is never flushed. Every change is one run
+of `nft`, which the kernel takes or refuses as a whole; reading is by netlink and starts no
+process, because a node reads all the time. Refuses with TFG-3603; TFG-3604 where there is no
+`nft`.
 """
 
 from __future__ import annotations
@@ -128,7 +130,9 @@ def read_comments(netns: Path | None) -> dict[tuple[str, str], str]:
 
 
 def read_ports(netns: Path | None, table: str, name: str) -> dict[str, str]:
-    """The elements of a map of an `ip` table from ports to addresses with ports, as they are written in rules.
+    """The elements of a map of an `ip` table from ports to addresses with ports.
+
+    As they are written in rules.
 
     Raises:
         errors.Failed: TFG-3607, the rules cannot be read, or there is no such map.

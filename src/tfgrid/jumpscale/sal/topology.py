@@ -28,7 +28,8 @@ _MAIN_TABLE, _STATIC_PROTOCOL = 254, 4
 class Link:
     """A link; `kind` is empty for a physical one, `master` for one that is nobody's port.
 
-    `up` is what was asked for; `carries` says that packets can pass, for links that can tell (RFC 2863 operStatus).
+    `up` is what was asked for; `carries` says that packets can pass, for links that can tell (RFC
+    2863 operStatus).
     """
 
     index: int
@@ -53,7 +54,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Route:
-    """A route of the main table that an administrator or program made; the kernel's own are not listed."""
+    """A route of the main table that an administrator or program made.
+
+    The kernel's own are not listed.
+    """
 
     destination: str
     link: str

@@ -1,8 +1,8 @@
 """WireGuard devices and their peers, in the kernel or in user space.
 
-A user-space device is spoken to through its socket (the cross-platform `set=1` / `get=1` text protocol), a kernel
-device through `wg`. Both mean the same and render as `wg set`. A private key is never in an argument vector or a
-representation: `wg` reads it from standard input.
+A user-space device is spoken to through its socket (the cross-platform `set=1` / `get=1` text
+protocol), a kernel device through `wg`. Both mean the same and render as `wg set`. A private key
+is never in an argument vector or a representation: `wg` reads it from standard input.
 
 Refuses with TFG-3605 (the device) and TFG-3606 (no `wg` for a kernel device).
 """
@@ -44,7 +44,10 @@ _CREDENTIALS: Final = struct.Struct("=iII")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerSeen:
-    """A peer as the device has it; `endpoint` is empty if unknown, `latest_handshake` in seconds, 0 for never."""
+    """A peer as the device has it.
+
+    `endpoint` is empty if unknown, `latest_handshake` in seconds, 0 for never.
+    """
 
     endpoint: str
     allowed: frozenset[str]
@@ -56,7 +59,10 @@ class PeerSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A device as it is: its public key (base64, empty without one), UDP port and peers by public key."""
+    """A device as it is.
+
+    Its public key (base64, empty without one), UDP port and peers by public key.
+    """
 
     public_key: str
     port: int
@@ -120,7 +126,10 @@ class DeviceSet(_OnDevice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerSet(_OnDevice):
-    """Have a peer with exactly these ranges; its session, if any, goes on. `public_key` is base64."""
+    """Have a peer with exactly these ranges; its session, if any, goes on.
+
+    `public_key` is base64.
+    """
 
     public_key: str
     endpoint: str
@@ -155,7 +164,7 @@ class PeerRemove(_OnDevice):
 
 
 def read(device: str, *, uapi: Path | None = None, netns: Path | None = None) -> Device | None:
-    """What a device is configured to do, or None if there is no such device or nobody answers for it."""
+    """What a device is configured to do, or None if there is none or nobody answers for it."""
     if uapi:
         try:
             return _from_uapi(_exchange(uapi, "get=1\n\n"))
