@@ -143,7 +143,8 @@ def _read(text: str) -> _Read:
     except (yaml.YAMLError, UnicodeError) as fault:
         mark = getattr(fault, "problem_mark", None)
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        _stop("TFG-2320", place, f"not YAML: {getattr(fault, 'problem', None) or fault}")
+        hint = 'inside [ ] and { } write "${parameter}" with quotes' if "${" in text else ""
+        _stop("TFG-2320", place, f"not YAML: {getattr(fault, 'problem', None) or fault}", hint)
     if not isinstance(data, dict):
         _stop("TFG-2320", (1, 1), "a recipe is a mapping", "start with name, version, workloads")
     return _Read(data, places)

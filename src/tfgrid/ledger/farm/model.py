@@ -182,8 +182,14 @@ class NodeInfo(Value, frozen=True):
 
     @property
     def free(self) -> Capacity:
-        """What no contract holds."""
-        return self.capacity.minus(self.reserved)
+        """What no contract holds; written out because planners ask it of every node."""
+        total, reserve, held = self.total, self.reserve, self.reserved
+        return Capacity(
+            cpu_millis=max(0, total.cpu_millis - reserve.cpu_millis - held.cpu_millis),
+            memory_bytes=max(0, total.memory_bytes - reserve.memory_bytes - held.memory_bytes),
+            ssd_bytes=max(0, total.ssd_bytes - reserve.ssd_bytes - held.ssd_bytes),
+            hdd_bytes=max(0, total.hdd_bytes - reserve.hdd_bytes - held.hdd_bytes),
+        )
 
 
 class Inventory(Value, frozen=True):

@@ -47,6 +47,7 @@ _WORDS: Final[dict[Resource, str]] = {
 _RELAXED_COST: Final = {"nodes": 300, "farms": 310, "countries": 600, "trust": 980, "spread": 990}
 _CHANGES_MAX: Final = 5
 _NODES_TRIED_MAX: Final = 48
+_RANK_MAX: Final = 512
 _STEPS_TRIED_MAX: Final = 2_000
 
 
@@ -110,7 +111,7 @@ def _emptiest(nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
         for rank, node in enumerate(ordered):
             key = (name, node.farm)
             per_farm[key] = per_farm.get(key, 0) + 1
-            if rank < _NODES_TRIED_MAX or per_farm[key] <= 2:
+            if rank < _NODES_TRIED_MAX or (rank < _RANK_MAX and per_farm[key] <= 2):
                 kept[node.node] = node
     gateways = [node for node in nodes if "gateway" in node.roles]
     return list((kept | {node.node: node for node in gateways[:_NODES_TRIED_MAX]}).values())

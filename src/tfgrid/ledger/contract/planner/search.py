@@ -236,7 +236,10 @@ def search(
 
 def _load_permille(node: NodeInfo) -> int:
     """How much of a node is reserved, in the dimension that is fullest."""
-    has, held = _sizes(node.capacity), _sizes(node.reserved)
+    held = _sizes(node.reserved)
+    if not any(held):
+        return 0
+    has = _sizes(node.capacity)
     return max((1000 * h // c for h, c in zip(held, has, strict=True) if c), default=0)
 
 
