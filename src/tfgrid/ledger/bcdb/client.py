@@ -43,7 +43,6 @@ __all__ = [
     "check_consistency",
     "discover",
     "fetch_bodies",
-    "is_rollback",
 ]
 
 _T = TypeVar("_T", bound=Value)
@@ -290,14 +289,17 @@ class Client:
         checkpoint = note.read(text, self.trust)
         while self.head is not None:
             head = self.head
+            if checkpoint.size < head.size and checkpoint.order_time > head.order_time:
+                raise errors.VerificationFailed(
+                    "TFG-2125", f"the ledger shrank from {head.size} to {checkpoint.size} entries",
+                    where=head.origin,
+                )  # fmt: skip
             old, new = sorted((head, checkpoint), key=lambda c: c.size)
             if known != old.size or new is head:
                 # The head moved while this answer was under way; join the two as they are now.
                 proof = await self._joining(old.size, new.size)
                 known = old.size
             check_consistency(old, new, proof)
-            if is_rollback(head, checkpoint):
-                raise shrunk(head, checkpoint)
             if self.head is head:
                 break
         if self.head is None or _is_newer(checkpoint, self.head):
@@ -344,18 +346,6 @@ def check_consistency(old: Checkpoint, new: Checkpoint, proof: Sequence[str]) ->
             "TFG-2112", f"the log of {new.size} entries does not continue that of {old.size}",
             where=new.origin, hint="the ledger's history was rewritten, or the answer was damaged",
         )  # fmt: skip
-
-
-def is_rollback(head: Checkpoint, other: Checkpoint) -> bool:
-    """Whether a checkpoint that is not older than `head` has fewer entries: the log shrank."""
-    return other.size < head.size and other.order_time >= head.order_time
-
-
-def shrunk(head: Checkpoint, other: Checkpoint) -> errors.VerificationFailed:
-    """The refusal of a log that shrank."""
-    return errors.VerificationFailed(
-        "TFG-2125", f"the ledger shrank from {head.size} to {other.size} entries", where=head.origin
-    )
 
 
 async def fetch_bodies(transport: Transport, entries: Sequence[Entry]) -> list[bytes]:

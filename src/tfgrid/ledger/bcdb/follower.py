@@ -31,7 +31,7 @@ from tfgrid.core.store import Store
 from tfgrid.core.transport import Transport
 from tfgrid.ledger.bcdb import note, rules
 from tfgrid.ledger.bcdb.bundle import body_from
-from tfgrid.ledger.bcdb.client import ask, check_consistency, fetch_bodies, is_rollback
+from tfgrid.ledger.bcdb.client import ask, check_consistency, fetch_bodies
 from tfgrid.ledger.bcdb.kinds import Registry
 from tfgrid.ledger.bcdb.model import (
     BodyText,
@@ -190,7 +190,8 @@ class Follower:
         head = self.head
         if head is None:
             return
-        if is_rollback(head, shown):
+        # An honest server asked in turn never shows fewer entries at the same time or later.
+        if shown.size < head.size and shown.order_time >= head.order_time:
             raise self._halt(
                 "TFG-2125", f"the ledger shrank from {head.size} to {shown.size} entries", text
             )
