@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -20,6 +20,8 @@ from tfgrid.core.rng import SeededRng
 from tfgrid.core.schema import Value
 from tfgrid.core.units import Capacity
 from tfgrid.ledger import bcdb, contract, farm
+
+T = TypeVar("T", bound=Value)
 
 LEDGER = LedgerId("a" * 64)
 SIGNED = identity.Signature(key=0, signature="A" * 86)
@@ -114,7 +116,11 @@ class Stage:
         """A farm with an offer."""
         self.join(name)
         self.write(name, "farm.create", farm.FarmCreate(name=name))
-        fields = {"country": country, "prices": PRICES, "payments": ("none",)} | offer
+        fields: dict[str, Any] = {
+            "country": country,
+            "prices": PRICES,
+            "payments": ("none",),
+        } | offer
         self.write(name, "farm.offer", farm.Offer(**fields))
 
     def add_node(self, name: str, home: str, **wanted: Any) -> None:
@@ -174,6 +180,11 @@ class Running:
         self.stage = stage
         self.proposal = proposal
         self.id: ContractId = contract.contract_id(proposal.agreement)
+
+    @property
+    def phase(self) -> str:
+        """Its phase now."""
+        return self.state.phase
 
     @property
     def state(self) -> contract.ContractState:
@@ -263,6 +274,6 @@ def guestbook_stage() -> Stage:
     return stage
 
 
-def changed(value: Any, **fields: Any) -> Any:
+def changed(value: T, **fields: Any) -> T:
     """A value with some fields changed."""
     return msgspec.structs.replace(value, **fields)

@@ -92,7 +92,7 @@ def test_an_approval_after_its_time_is_refused() -> None:
     running.approve("budget")
     stage.later(86_401)
     stage.refused("TFG-2415", "legal", KIND, running.approval("legal"))
-    assert running.state.phase == "lapsed"
+    assert running.phase == "lapsed"
 
 
 def test_an_approval_at_the_last_moment_counts() -> None:
@@ -100,7 +100,7 @@ def test_an_approval_at_the_last_moment_counts() -> None:
     stage, running = _stage()
     running.approve("budget")
     stage.later(86_400)
-    assert running.approve("legal").state.phase == "approved"
+    assert running.approve("legal").phase == "approved"
 
 
 def test_nothing_is_decided_after_the_quorum() -> None:
@@ -114,9 +114,9 @@ def test_rejections_end_it_with_their_reason() -> None:
     """Two of three say no; the third need not say anything."""
     stage, running = _stage()
     running.approve("budget", decision="reject", reason="no money")
-    assert running.state.phase == "proposed"
+    assert running.phase == "proposed"
     running.approve("legal", decision="reject", reason="no licence")
-    assert running.state.phase == "rejected"
+    assert running.phase == "rejected"
     assert running.state.reason == "rejected by legal: no licence"
     stage.refused("TFG-2415", "security", KIND, running.approval("security"))
 
@@ -133,8 +133,8 @@ def test_a_delete_that_was_refused_may_be_asked_for_again() -> None:
     _, running = _stage()
     running.approve("budget", "legal").accept().run()
     running.approve("budget", "security", action="delete", decision="reject")
-    assert running.state.phase == "running"
-    assert running.approve("budget", "legal", action="delete").state.phase == "cancelling"
+    assert running.phase == "running"
+    assert running.approve("budget", "legal", action="delete").phase == "cancelling"
     assert running.state.delete.approved == 2
 
 
@@ -145,15 +145,15 @@ def test_delete_approvals_expire() -> None:
     running.approve("budget", action="delete")
     stage.later(86_401)
     running.approve("security", action="delete")
-    assert running.state.phase == "running"
-    assert running.approve("budget", action="delete").state.phase == "cancelling"
+    assert running.phase == "running"
+    assert running.approve("budget", action="delete").phase == "cancelling"
 
 
 def test_what_has_ended_cannot_be_cancelled() -> None:
     """Cancelling twice is refused."""
     stage, running = _stage()
     running.approve("budget", "legal", action="delete")
-    assert running.state.phase == "ended"
+    assert running.phase == "ended"
     stage.refused("TFG-2417", "security", KIND, running.approval("security", "delete"))
 
 
@@ -166,7 +166,7 @@ def test_the_vote_that_decides_finds_no_room() -> None:
     first.approve("budget", "legal")
     second.approve("budget")
     stage.refused("TFG-2376", "legal", KIND, second.approval("legal"))
-    assert second.state.phase == "proposed"
+    assert second.phase == "proposed"
     assert min(node.free.memory_bytes for node in stage.inventory().nodes) < 3 * GIB
 
 
@@ -178,7 +178,7 @@ def test_the_vote_that_decides_finds_the_name_taken() -> None:
     first.approve("legal")
     stage.refused("TFG-2374", "legal", KIND, second.approval("legal"))
     first.approve("budget", "legal", action="delete")
-    assert second.approve("legal").state.phase == "approved"
+    assert second.approve("legal").phase == "approved"
 
 
 def test_a_vote_on_nothing_is_refused() -> None:

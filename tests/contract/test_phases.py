@@ -97,7 +97,7 @@ def test_every_step_of_the_table_is_reached_by_records(
     edge: tuple[contract.Phase, contract.Event],
 ) -> None:
     """Records and order time alone lead through each step to the phase that the table says."""
-    assert WALKS[edge]().state.phase == _AT_ONCE.get(edge, contract.TRANSITIONS[edge])
+    assert WALKS[edge]().phase == _AT_ONCE.get(edge, contract.TRANSITIONS[edge])
 
 
 @pytest.mark.parametrize("phase", get_args(phases.Phase))
@@ -131,16 +131,16 @@ def test_nodes_may_accept_in_any_order() -> None:
     for names in permutations(["n1", "n2", "n3", "n4"]):
         running = _approved()
         for name in names:
-            assert running.state.phase == "approved"
+            assert running.phase == "approved"
             running.report(name, "accepted")
-        ends.add(running.state.phase)
+        ends.add(running.phase)
     assert ends == {"accepted"}
 
 
 def test_approvers_may_sign_in_any_order() -> None:
     """Any two of the three make the quorum, in either order."""
     for pair in permutations(["budget", "security", "legal"], 2):
-        assert guestbook_stage().propose().approve(*pair).state.phase == "approved"
+        assert guestbook_stage().propose().approve(*pair).phase == "approved"
 
 
 def test_no_workload_may_start_before_every_node_accepted() -> None:
@@ -165,7 +165,7 @@ def test_at_the_deadline_all_release() -> None:
     held = [node.reserved.memory_bytes for node in running.stage.inventory().nodes]
     assert sum(held) > 0
     running.stage.later(limits.admission_deadline_seconds + 1)
-    assert running.state.phase == "refused"
+    assert running.phase == "refused"
     assert all(n.free == n.capacity for n in running.stage.inventory().nodes)
     assert "no answer in time" in running.state.reason
 
@@ -175,7 +175,7 @@ def test_one_refusal_releases_all() -> None:
     running = _approved()
     running.report("n2", "accepted")
     running.report("n1", "refused")
-    assert running.state.phase == "refused"
+    assert running.phase == "refused"
     assert all(n.free == n.capacity for n in running.stage.inventory().nodes)
     assert contract.must_stop(running.state, clock_ms=0, order_time_ms=0)
 
@@ -217,9 +217,9 @@ def test_an_expired_contract_holds_no_capacity() -> None:
 def test_the_owner_alone_suffices_where_the_policy_is_empty() -> None:
     """With an empty policy the proposal is the quorum, and the owner cancels alone."""
     running = _alone(guestbook_stage())
-    assert running.state.phase == "approved"
+    assert running.phase == "approved"
     assert running.state.deploy.reached
     body = running.approval("owner", "delete")
     running.stage.refused("TFG-2410", "mallory", "contract.approve", body)
     running.stage.write("alice", "contract.approve", body)
-    assert running.state.phase == "ended"
+    assert running.phase == "ended"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.stage import image
-from tfgrid.core.ids import FarmId, IdentityId, NodeId
+from tfgrid.core.ids import Digest, FarmId, IdentityId, LedgerId, NodeId
 from tfgrid.core.units import Capacity, Money
 from tfgrid.ledger import contract, farm
 from tfgrid.ledger.contract.checks import placing_faults, together
@@ -44,7 +44,7 @@ def small_nodes(draw: st.DrawFn) -> tuple[farm.NodeInfo, ...]:
                 trust=draw(st.sampled_from(["hosted", "booted"])),
                 roles=("compute", "gateway") if gateway else ("compute",),
                 endpoint="10.0.0.1", domains=("grid.localhost",) if gateway else (),
-                registration=_id("e", number), admitted=bool(draw(st.integers(0, 7))),
+                registration=Digest(_id("e", number)), admitted=bool(draw(st.integers(0, 7))),
                 total=Capacity(
                     cpu_millis=100 * draw(st.integers(0, 6)),
                     memory_bytes=64 * MIB * draw(st.integers(0, 6)), ssd_bytes=10 * MIB,
@@ -168,7 +168,7 @@ def test_what_is_suggested_fits(
     inventory = farm.Inventory(order_time=0, size=0, nodes=nodes)
     money = None if cap is None else Money(amount=str(cap))
     order = contract.Order(
-        ledger=_id("b", 0), owner=_id("c", 0), name="x", salt="A" * 22,  # type: ignore[arg-type]
+        ledger=LedgerId("b" * 64), owner=_id("c", 0), name="x", salt="A" * 22,
         price_cap_per_day=money,
     )  # fmt: skip
     recipe = contract.parse_recipe_yaml(TEXT, author=_id("d", 0))

@@ -56,6 +56,12 @@ class Grid:
         self.clock.advance(1)
         return await self.authors[name].submit(kind, body)
 
+    @property
+    def head(self) -> bcdb.Checkpoint:
+        """The follower's verified head."""
+        assert self.follower.head is not None
+        return self.follower.head
+
     async def view(self) -> bcdb.View:
         """The follower's verified view."""
         await self.follower.sync()
@@ -100,7 +106,7 @@ async def _proposed(grid: Grid) -> contract.Proposal:
         salt="A" * 22, approvers={r: (who(r),) for r in ("budget", "security", "legal")},
     )  # fmt: skip
     recipe = contract.read_recipe(view, "guestbook")
-    inventory = farm.inventory(view, grid.clock.now_ms(), grid.follower.head.size)
+    inventory = farm.inventory(view, grid.clock.now_ms(), grid.head.size)
     plan = contract.plan(order, recipe, IMAGES, inventory)
     contract.check_plan(plan, view, grid.clock.now_ms())
     await grid.write("alice", "contract.propose", plan.proposal)
@@ -150,7 +156,7 @@ def test_a_contract_is_proven_without_the_ledger() -> None:
         await _accepted_and_run(grid, proposal)
         this = contract.contract_id(proposal.agreement)
         view = await grid.view()
-        now_ms = grid.follower.head.order_time
+        now_ms = grid.head.order_time
         told = contract.verdict(view, this, now_ms)
         assert told.phase == "running"
         data = await grid.client.bundle(contract.positions(view, this))
@@ -191,7 +197,7 @@ def test_a_proof_holds_after_the_world_moved_on() -> None:
         await _approve(grid, proposal, "security")
         this = contract.contract_id(proposal.agreement)
         view = await grid.view()
-        now_ms = grid.follower.head.order_time
+        now_ms = grid.head.order_time
         data = await grid.client.bundle(contract.positions(view, this))
         proven = bcdb.verify_bundle(data, ledger=grid.ledger.trust.ledger, registry=REGISTRY)
         told = contract.verdict(proven.view, this, now_ms)

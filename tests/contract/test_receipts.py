@@ -71,7 +71,7 @@ def test_an_acceptance_after_the_deadline_is_refused() -> None:
     stage, running = _approved()
     stage.later(61)
     stage.refused("TFG-2433", "n1", KIND, running.receipt("n1", "accepted"))
-    assert running.state.phase == "refused"
+    assert running.phase == "refused"
 
 
 @pytest.mark.parametrize("state", ["refused", "failed"])
@@ -126,7 +126,7 @@ def test_repeated_failures_are_news_only_if_they_differ() -> None:
     running.report("n1", "failed", "redis", exit_code=2)
     running.report("n1", "running", "redis")
     running.report("n1", "running", "redis")
-    assert running.state.phase == "degraded"
+    assert running.phase == "degraded"
 
 
 def test_nodes_ask_before_they_submit() -> None:
