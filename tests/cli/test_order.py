@@ -1,0 +1,236 @@
+"""Plan, deploy, sign, reject, cancel, why, proof, verify: against a ledger in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.ground import RECIPE, Ground
+from tfgrid.capacity import flist
+from tfgrid.core import canonical
+from tfgrid.core.ids import Digest
+from tfgrid.doors.cli import answers
+from tfgrid.doors.localgrid import create
+from tfgrid.ledger import contract
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _published(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An image and a recipe that uses it are published."""
+    tree = tmp_path_factory.mktemp("tree")
+    (tree / "hello").write_text("hello\n")
+    store = flist.ChunkStore(ground.paths.images)
+    ring = create.keyring(ground.paths, ground.grid, "expert")
+    packed = flist.pack(tree, store=store)
+    flist.publish(
+        packed, name="hello", config=flist.Config(arguments=("/hello",)), keyring=ring, store=store
+    )
+    file = tmp_path_factory.mktemp("recipe") / "hello.yaml"
+    file.write_text(RECIPE)
+    assert ground.run("recipe", "publish", str(file)).exit_code == 0
+
+
+def _json(ground: Ground, *arguments: str, code: int = 0) -> Any:
+    told = ground.run(*arguments, "--json")
+    assert told.exit_code == code, told.stderr
+    return json.loads(told.stdout)
+
+
+def _deploy(ground: Ground, name: str) -> Any:
+    """Register a contract of this name, with a host of its own."""
+    host = f"host={name}.grid.localhost"
+    return _json(ground, "deploy", "hello", "--name", name, "--set", host, "--yes", code=10)
+
+
+def test_a_plan_changes_nothing(ground: Ground) -> None:
+    """Planning twice registers nothing, and says where and why."""
+    before = _json(ground, "contract", "list")
+    plan = _json(ground, "plan", "hello")
+    rows = {row["workload"]: row for row in plan["rows"]}
+    assert rows["page"]["node"] == "n4"
+    assert rows["web"]["why"]
+    assert plan["needed"] == 2
+    assert {a["name"] for a in plan["approvers"]} == {"budget", "security", "legal"}
+    assert _json(ground, "contract", "list") == before
+
+
+def test_a_plan_is_shown_as_a_table(ground: Ground) -> None:
+    """People see workload, node, farm, cpu, memory, digest, price and why there."""
+    told = ground.run("plan", "hello").stdout
+    head = next(line for line in told.splitlines() if line.startswith("WORKLOAD"))
+    assert head.split("  ")[0] == "WORKLOAD"
+    for column in ("NODE", "FARM", "CPU", "MEMORY", "DIGEST", "PRICE/DAY", "WHY THERE"):
+        assert column in head
+
+
+def test_no_fit_tells_every_node_and_the_smallest_change(ground: Ground) -> None:
+    """More than any node has: exit 7, a reason for each node, and what would fit."""
+    told = ground.run("plan", "hello", "--set", "memory=32GiB")
+    assert told.exit_code == 7
+    assert told.stdout == ""
+    assert "TFG-2350" in told.stderr
+    fault = json.loads(ground.run("plan", "hello", "--set", "memory=32GiB", "--json").stderr)
+    assert fault["details"]["reasons"]
+    assert fault["hint"]
+
+
+def test_unknown_things_are_errors(ground: Ground) -> None:
+    """A recipe, file, parameter or contract that is not there is never ignored."""
+    for arguments, code in (
+        (("plan", "nothing"), 4),
+        (("plan", "./nothing.yaml"), 4),
+        (("plan", "hello", "--set", "colour=red"), 2),
+        (("plan", "hello", "--set", "memory"), 2),
+        (("contract", "show", "nothing"), 4),
+        (("contract", "list", "--as", "nobody"), 0),
+        (("contract", "sign", "nothing", "--as", "budget"), 4),
+        (("recipe", "show", "nothing"), 4),
+        (("image", "verify", "nothing"), 4),
+        (("node", "show", "n9"), 4),
+        (("demo", "unplug", "n9"), 4),
+    ):
+        told = ground.run(*arguments)
+        assert told.exit_code == code, (arguments, told.stderr)
+
+
+def test_deploying_asks_and_registers(ground: Ground) -> None:
+    """Nobody to ask: exit 2; with --yes: registered, exit 10, waiting for approvals."""
+    assert ground.run("deploy", "hello", "--name", "asked").exit_code == 2
+    made = _deploy(ground, "asked")
+    assert made["phase"] == "proposed"
+    assert (made["approved"], made["needed"]) == (0, 2)
+    assert made["urls"] == [f"https://asked.grid.localhost:{ground.grid.edge_port}/"]
+
+
+def test_dry_run_registers_nothing(ground: Ground) -> None:
+    """--dry-run shows the plan and leaves the ledger as it was."""
+    before = len(_json(ground, "contract", "list"))
+    assert _json(ground, "deploy", "hello", "--dry-run")["phase"] == "planned"
+    assert len(_json(ground, "contract", "list")) == before
+
+
+def test_a_plan_file_is_applied_exactly_once(ground: Ground, tmp_path: Path) -> None:
+    """What was planned is what is registered, and registering it again finds it."""
+    file = tmp_path / "hello.plan"
+    plan = _json(ground, "plan", "hello", "--name", "exact", "-o", str(file))
+    kept = canonical.parse(file.read_bytes(), contract.Plan)
+    assert contract.proposal_digest(kept.proposal) == plan["subject"]
+    first = _json(ground, "deploy", str(file), "--yes", code=10)
+    again = _json(ground, "deploy", str(file), "--yes", code=10)
+    assert first == again
+    file.write_bytes(file.read_bytes().replace(b"exact", b"exart"))
+    assert ground.run("deploy", str(file), "--yes").exit_code != 0
+
+
+def test_signing_counts_each_stakeholder_once(ground: Ground) -> None:
+    """One signature waits, the same again changes nothing, a second reaches the quorum."""
+    _deploy(ground, "signed")
+    why = _json(ground, "contract", "why", "signed")
+    assert len(why["next"]) == 3
+    one = _json(ground, "contract", "sign", "signed", "--as", "budget")
+    assert (one["approved"], one["phase"], one["role"]) == (1, "proposed", "budget")
+    again = _json(ground, "contract", "sign", "signed", "--as", "budget")
+    assert again["approved"] == 1
+    two = _json(ground, "--as", "legal", "contract", "sign", "signed")
+    assert (two["approved"], two["phase"]) == (2, "approved")
+    late = ground.run("contract", "sign", "signed", "--as", "security")
+    assert late.exit_code == 6
+
+
+def test_who_is_not_asked_may_not_sign(ground: Ground) -> None:
+    """The owner is no stakeholder: exit 5, and the contract is as it was."""
+    _deploy(ground, "strict")
+    told = ground.run("contract", "sign", "strict", "--as", "alice")
+    assert told.exit_code == 5
+    assert "TFG-4511" in told.stderr
+    assert _json(ground, "contract", "show", "strict")["approved"] == 0
+
+
+def test_rejections_end_it(ground: Ground) -> None:
+    """Two of three say no: rejected, and why says so."""
+    _deploy(ground, "refused")
+    for role in ("budget", "legal"):
+        _json(ground, "contract", "reject", "refused", "--as", role, "--reason", "too dear")
+    assert _json(ground, "contract", "why", "refused")["phase"] == "rejected"
+
+
+def test_cancelling_asks_and_needs_its_own_quorum(ground: Ground) -> None:
+    """A delete signature is asked for, counted apart from deploy, and waits for the second."""
+    _deploy(ground, "gone")
+    assert ground.run("contract", "cancel", "gone", "--as", "budget").exit_code == 2
+    told = ground.run("contract", "cancel", "gone", "--as", "budget", "--yes", "--json")
+    assert told.exit_code == 10
+    assert json.loads(told.stdout)["approved"] == 1
+    assert _json(ground, "contract", "show", "gone")["phase"] == "proposed"
+
+
+def test_names_and_prefixes_find_a_contract(ground: Ground) -> None:
+    """A contract is found by name and by a unique id prefix; a short one is refused."""
+    made = _deploy(ground, "found")
+    by_prefix = _json(ground, "contract", "show", made["contract"][:12])
+    assert by_prefix["name"] == "found"
+    assert ground.run("contract", "show", made["contract"][:2]).exit_code == 2
+
+
+def test_a_proof_verifies_without_a_grid(ground: Ground, tmp_path: Path) -> None:
+    """The file alone proves the contract; one changed byte anywhere does not pass."""
+    _deploy(ground, "proven")
+    _json(ground, "contract", "sign", "proven", "--as", "budget")
+    file = tmp_path / "proven.proof"
+    _json(ground, "contract", "proof", "proven", "-o", str(file))
+    told = _json(ground, "contract", "verify", str(file), "--grid", "/nowhere")
+    assert told["name"] == "proven"
+    assert told["ledger"] == ground.grid.ledger
+    data = bytearray(file.read_bytes())
+    for place in range(7, len(data), len(data) // 23):
+        data[place] ^= 1
+        file.write_bytes(data)
+        data[place] ^= 1
+        assert ground.run("contract", "verify", str(file)).exit_code == 11
+    file.write_bytes(data)
+    other = Digest("0" * 64)
+    assert ground.run("contract", "verify", str(file), "--ledger", other).exit_code == 11
+    assert ground.run("contract", "verify", str(tmp_path / "none")).exit_code == 4
+
+
+def test_a_ledger_that_is_gone_is_exit_12(ground: Ground) -> None:
+    """The error names the ledger and may be tried again."""
+    ground.transport.cut = True
+    try:
+        told = ground.run("contract", "list", "--json")
+    finally:
+        ground.transport.cut = False
+    assert told.exit_code == 12
+    fault = json.loads(told.stderr)
+    assert (fault["code"], fault["retryable"]) == ("TFG-5012", True)
+
+
+def test_linting_names_line_and_spelling(ground: Ground, tmp_path: Path) -> None:
+    """A misspelt key is named with its line; a good recipe passes; no grid is needed."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text(RECIPE.replace("network: net\n    cpu", "netwrok: net\n    cpu"))
+    told = _json(ground, "recipe", "lint", str(file), code=2)
+    assert told["findings"][0]["line"] == RECIPE.splitlines().index("    network: net") + 1
+    assert any("network" in f["hint"] + f["what"] for f in told["findings"])
+    file.write_text(RECIPE)
+    assert _json(ground, "recipe", "lint", str(file))["findings"] == []
+
+
+def test_every_answer_is_of_its_schema(ground: Ground, tmp_path: Path) -> None:
+    """Answers decode as the schemas that their commands promise."""
+    import msgspec
+
+    for arguments in (
+        ("node", "list"), ("node", "show", "n1"), ("farm", "list"), ("recipe", "list"),
+        ("recipe", "show", "hello"), ("image", "list"), ("image", "show", "hello"),
+        ("image", "verify", "hello"), ("contract", "list"), ("plan", "hello"),
+    ):  # fmt: skip
+        told = ground.run(*arguments, "--json")
+        value = json.loads(told.stdout)
+        for one in value if isinstance(value, list) else [value]:
+            msgspec.convert(one, answers.SCHEMAS[one["schema"]])

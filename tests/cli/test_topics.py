@@ -1,0 +1,69 @@
+"""Help pages and completion: read offline, from what comes with the program."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.ground import run
+from tfgrid.doors.cli.frame import ExitCode, catalogue, exits, settings
+
+
+@pytest.mark.parametrize("word", ["TFG-5101", "tfg-5101", "5101"])
+def test_an_error_code_has_a_page(word: str) -> None:
+    """Meaning and remedy are told, however the code is written."""
+    told = run("help", word)
+    assert told.exit_code == 0
+    assert "no grid is kept here" in told.stdout
+    assert "What to do:" in told.stdout
+
+
+def test_exit_codes_are_the_one_table() -> None:
+    """Every code of the enum is in the page."""
+    told = run("help", "exit-codes").stdout
+    for code in ExitCode:
+        assert f"{int(code):>4}  {exits.MEANINGS[code]}" in told
+
+
+def test_every_variable_is_documented() -> None:
+    """Every TFGRID_ variable that a flag reads is in the page."""
+    told = run("help", "environment").stdout
+    for option in settings.common_options():
+        if option.envvar:
+            assert str(option.envvar) in told
+
+
+def test_an_unknown_topic_is_exit_4() -> None:
+    """A page that is not there is TFG-5007."""
+    told = run("help", "TFG-0000")
+    assert told.exit_code == 4
+    assert "TFG-5007" in told.stderr
+
+
+def test_without_a_topic_all_pages_are_listed() -> None:
+    """The list names topics and every code."""
+    told = run("help").stdout
+    assert "exit-codes" in told
+    for code in catalogue.pages():
+        assert code in told
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_three_shells(shell: str) -> None:
+    """The script is the answer, also inside JSON."""
+    script = run("completion", shell).stdout
+    assert "_TFGRID_COMPLETE" in script
+    assert json.loads(run("completion", shell, "--json").stdout)["script"].strip() == script.strip()
+
+
+def test_completion_completes_verbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tfgrid contract li` completes to `list`."""
+    from click.shell_completion import ShellComplete
+
+    from tfgrid.doors.cli.root import root
+
+    found = ShellComplete(root, {}, "tfgrid", "_TFGRID_COMPLETE").get_completions(
+        ["contract"], "li"
+    )
+    assert [item.value for item in found] == ["list"]
