@@ -129,9 +129,7 @@ def destroy(config: Config) -> None:
         # The last node of the machine: no other namespace has mounts on these.
         for path in own_directories:
             _remove_if_empty(path)
-    cgroups.GroupRemove(tree=tree, name=group_name(config)).perform()
-    for folder in (*tree.folders(f"tfgrid/{config.grid}"), *tree.folders("tfgrid")):
-        _remove_if_empty(folder)
+    _remove_groups(group_name(config))
     claims.Claims().release(owner(config))
 
 
@@ -169,8 +167,9 @@ def _furnish_mounts(tree: cgroups.Tree) -> None:
     for entry in mounts.under(runtime_root):
         mounts.Unmount(target=entry.target, lazy=True).perform()
     table = {(entry.target, entry.kind) for entry in mounts.table()}
-    if tree.layout == "hybrid" and (tree.unified, "cgroup2") in table:
-        mounts.Unmount(target=tree.unified, lazy=True).perform()
+    hidden = tree.unified if tree.layout == "hybrid" else None
+    if hidden is not None and (hidden, "cgroup2") in table:
+        mounts.Unmount(target=hidden, lazy=True).perform()
     for path in own_directories:
         path.mkdir(parents=True, exist_ok=True)
         if (path, "tmpfs") not in table:
@@ -250,6 +249,17 @@ def _kill(tree: cgroups.Tree, config: Config) -> None:
                 hint="look for it with ps; a process in state D waits for a device",
             )  # fmt: skip
         time.sleep(0.01)
+
+
+def _remove_groups(name: str) -> None:
+    """Remove a group from every hierarchy, those that have no controller too, and its parents if empty."""
+    roots = [entry.target for entry in mounts.table() if entry.kind in {"cgroup", "cgroup2"}]
+    for root in roots:
+        for folder, _, _ in os.walk(root / name, topdown=False):
+            _remove_if_empty(Path(folder))
+        for parent in (root / name).parents:
+            if parent == root or not _remove_if_empty(parent):
+                break
 
 
 def _remove_if_empty(path: Path) -> bool:

@@ -63,6 +63,8 @@ class Reporter:
         """
         status = self._status(report)
         self.write(status)
+        if bcdb.identity_state(self._follower.view, status.node) is None:
+            return  # The ledger takes letters of those it knows.
         box = f"status:{status.node}"
         at = self._follower.order_time_ms()
         text = heartbeat_text(status)

@@ -45,6 +45,7 @@ step_seconds_max: Final = 60
 fetches_at_once_max: Final = 4
 fetch_seconds_max: Final = 900
 settle_seconds: Final = 0.02
+news_seconds_min: Final = 0.5
 
 
 class Introduces(Protocol):
@@ -98,6 +99,7 @@ class Core0:
         self._images = asyncio.Semaphore(fetches_at_once_max)
         self._wake = asyncio.Event()
         self._tell = asyncio.Event()
+        self._news = asyncio.Event()
         self._unreachable = ""
 
     async def run(self) -> None:
@@ -182,6 +184,7 @@ class Core0:
                 "caught up", size=self.follower.head.size if self.follower.head else 0
             )
             grew = True
+            self._news.set()
         if grew:
             self._wake.set()
             self._tell.set()
@@ -215,7 +218,9 @@ class Core0:
         return min(look_again_seconds, max(settle_seconds, left))
 
     def _plan(self, observed: Mapping[ItemKey, Observed]) -> None:
-        self.last_plan = plan(self.known(observed))
+        before, self.last_plan = self.last_plan, plan(self.known(observed))
+        if before.notes != self.last_plan.notes:
+            self._news.set()
         now = self._seams.clock.monotonic_ms()
         steps: dict[str, Step] = {}
         for step in self.last_plan.steps:
@@ -292,7 +297,8 @@ class Core0:
                 await self._seams.report(self.report())
             except errors.GridError as fault:
                 self._seams.log.debug("heartbeat not delivered", code=fault.code)
-            await self._seams.clock.sleep(limits.heartbeat_seconds)
+            await self._nap(self._news, limits.heartbeat_seconds)
+            await self._seams.clock.sleep(news_seconds_min)
 
     async def _nap(self, event: asyncio.Event, seconds: float) -> None:
         """Until the event, or so many seconds; the event is taken."""

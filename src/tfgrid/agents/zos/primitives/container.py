@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from tfgrid.agents.zos.core0 import items
 from tfgrid.agents.zos.primitives.image import Images
 from tfgrid.agents.zos.primitives.memo import Memo
 from tfgrid.agents.zos.primitives.network import network_label
 from tfgrid.capacity import container, flist, znet
-from tfgrid.core import host
+from tfgrid.core import errors, host
 from tfgrid.core.store import Store
+from tfgrid.jumpscale.sal import topology
 
 __all__ = ["ContainersOfNode", "container_label", "container_spec"]
 
+member_link: Final = "eth0"
 _CONDITIONS: Mapping[container.Phase, host.Condition] = {
     "created": "broken",
     "running": "running",
@@ -82,19 +85,17 @@ class ContainersOfNode:
         self._images = images
         self._memo = Memo("container", store)
 
-    async def observe(
-        self, seen: Mapping[str, znet.NetworkSeen]
-    ) -> Mapping[host.ItemKey, host.Observed]:
+    async def observe(self) -> Mapping[host.ItemKey, host.Observed]:
         """Every container; one that runs without its link is broken."""
         found = {}
         for label, status in (await self._runtime.observe()).items():
-            item = self._memo.get(label)
             key = self._memo.key(label)
             condition = _CONDITIONS[status.phase]
-            if condition == "running" and item is not None and not _attached(item, seen):
+            if condition == "running" and not _attached(status):
                 condition = "broken"
+            facts = _facts(self._memo.get(label), status)
             found[key] = host.Observed(
-                key=key, digest=status.digest, condition=condition, facts=_facts(item, status)
+                key=key, digest=status.digest, condition=condition, facts=facts
             )
         return found
 
@@ -111,7 +112,11 @@ class ContainersOfNode:
             status = await self._runtime.create(container_spec(item, image))
         if status.netns is not None:
             network = network_label(f"{spec.contract}/{spec.place.network}")
-            await self._networks.attach(network, spec.workload.name, status.netns)
+            member = znet.Member(
+                name=spec.workload.name, address4=spec.member.address4,
+                address6=spec.member.address6,
+            )  # fmt: skip
+            await self._networks.attach(network, member, status.netns)
         status = await self._runtime.start(label)
         return host.Observed(
             key=item.key, digest=item.digest, condition=_CONDITIONS[status.phase],
@@ -134,7 +139,11 @@ class ContainersOfNode:
         return await self._runtime.tail(container_label(key.name), bytes_max)
 
 
-def _attached(item: host.Item, seen: Mapping[str, znet.NetworkSeen]) -> bool:
-    spec = items.spec_of(item, items.ContainerSpec)
-    network = seen.get(network_label(f"{spec.contract}/{spec.place.network}"))
-    return network is not None and spec.workload.name in network.attached
+def _attached(status: container.Status) -> bool:
+    """Whether the container's own namespace holds its link; it goes when the network's end goes."""
+    if status.netns is None:
+        return False
+    try:
+        return member_link in topology.read(status.netns).links
+    except errors.Failed:
+        return False

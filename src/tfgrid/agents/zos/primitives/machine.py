@@ -17,6 +17,7 @@ from tfgrid.agents.zos.primitives.network import NetworksOfNode
 from tfgrid.agents.zos.primitives.route import RoutesOfNode
 from tfgrid.capacity import container, flist, zgw, znet
 from tfgrid.core import errors, host
+from tfgrid.core.clock import Clock
 from tfgrid.core.rng import Rng
 from tfgrid.core.store import Store
 from tfgrid.core.units import Capacity
@@ -40,7 +41,7 @@ class Parts:
 
 
 def open_parts(
-    config: Config, directory: Path, store: Store, launcher: Launcher, rng: Rng
+    config: Config, directory: Path, store: Store, launcher: Launcher, rng: Rng, clock: Clock
 ) -> Parts:
     """The parts of a node, for a process inside its namespaces.
 
@@ -53,14 +54,14 @@ def open_parts(
             address=config.underlay_address, domains=config.gateway_domains,
             certificate=Path(config.certificate_path), directory=run / "gateway",
         )  # fmt: skip
-        gateway = zgw.Gateway(settings=settings, launcher=launcher)
+        gateway = zgw.Gateway(settings=settings, launcher=launcher, clock=clock)
     return Parts(
         images=flist.ImageStore(directory / "images"),
         runtime=container.Runtime(
             state_dir=directory / "containers", run_dir=run / "containers", launcher=launcher,
             ranges=claims.Claims(), owner=boot.owner(config),
         ),
-        networks=znet.Networks(site=znet.Site(), store=store, rng=rng, launcher=launcher),
+        networks=znet.Networks(site=znet.Site(), store=store, rng=rng, launcher=launcher, clock=clock),
         gateway=gateway,
         launcher=launcher,
     )  # fmt: skip
@@ -106,7 +107,7 @@ class Machine:
         return {
             **await self._images.observe(),
             **await self._networks.observe(seen),
-            **await self._containers.observe(seen),
+            **await self._containers.observe(),
             **await self._routes.observe(seen),
         }
 

@@ -28,8 +28,13 @@ class RoutesOfNode:
         """Every name that is answered; one whose forwards are gone is broken."""
         if self._gateway is None:
             return {}
+        try:
+            routes = await self._gateway.observe()
+        except errors.Unreachable as fault:
+            # It starts, or is gone: what it should answer is not whole, and the rest of the machine can be seen.
+            return {item.key: _broken(item, fault.what) for _, item in self._memo}
         found = {}
-        for name, route in (await self._gateway.observe()).items():
+        for name, route in routes.items():
             item = self._memo.get(name)
             key = self._memo.key(name)
             whole = item is not None and _forwarded(item, seen)
@@ -73,6 +78,12 @@ class RoutesOfNode:
         self._memo.forget(name)
         if not await self._gateway.observe():
             await self._gateway.stop()
+
+
+def _broken(item: host.Item, reason: str) -> host.Observed:
+    return host.Observed(
+        key=item.key, digest=item.digest, condition="broken", facts={"reason": reason}
+    )
 
 
 def _forwarded(item: host.Item, seen: Mapping[str, znet.NetworkSeen]) -> bool:
