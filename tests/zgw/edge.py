@@ -156,7 +156,6 @@ def settings_of(folder: Path, netns: Path, **options: int) -> zgw.Settings:
 def play(folder: Path, story: Callable[[Edge], Awaitable[None]], **options: int) -> None:
     """Run a story against a started gateway; whatever happens, nothing is left."""
     netns = folder / "node"
-    folder.chmod(0o711)
     namespaces.Pin(net=netns).perform()
     links.LinkSet(netns=netns, name="lo", up=True).perform()
     for address in ("10.71.0.1/32", "100.64.0.2/32", "100.64.0.6/32"):

@@ -55,6 +55,10 @@ class Box:
         self.networks = networks_of(self.folder, self.netns, self.launcher)
         return self.networks
 
+    def endpoint(self, *, six: bool) -> str:
+        """The underlay address as an endpoint has it."""
+        return f"[fd70::{self.address.rpartition('.')[2]}]" if six else self.address
+
     def inside(self, network: str, name: str) -> Path:
         """The namespace of a member that `mesh` made."""
         return self.folder / f"container-{network[:6]}{name}"
@@ -161,11 +165,12 @@ async def mesh(
 ) -> None:
     """Have the network on all boxes, everyone with everyone, with these containers attached."""
     prepared = [await box.networks.prepare(network) for box in boxes]
+    six = options.get("six", False)
     for index, box in enumerate(boxes):
         peers = tuple(
             znet.Peer(
                 public_key=prepared[other].public_key,
-                endpoint=f"{boxes[other].address}:{prepared[other].port}",
+                endpoint=f"{boxes[other].endpoint(six=six)}:{prepared[other].port}",
                 allowed=(f"10.99.{other}.0/24", f"fd99:0:0:{other + 1}::/64"),
             )
             for other in range(len(boxes)) if other != index

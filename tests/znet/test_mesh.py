@@ -30,3 +30,17 @@ def test_members_meet_over_the_tunnel_in_both_families(tmp_path: Path) -> None:
             assert await box.networks.ensure(box.specs[network]) == ()
 
     play(tmp_path, story)
+
+
+def test_an_ipv6_underlay_carries_both_families(tmp_path: Path) -> None:
+    """Nodes that know each other by IPv6 addresses only join a network all the same."""
+
+    async def story(ground: Ground) -> None:
+        network = network_id()
+        boxes = [ground.node(), ground.node()]
+        await mesh(network, boxes, [("web",), ("db",)], six=True)
+        web = boxes[0].inside(network, "web")
+        assert echoes(web, "10.99.1.2", seconds=8) and echoes(web, "fd99:0:0:2::2")
+        assert await boxes[0].networks.ensure(boxes[0].specs[network]) == ()
+
+    play(tmp_path, story)

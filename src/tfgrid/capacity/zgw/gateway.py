@@ -166,7 +166,7 @@ class Gateway:
             )
         await self._launcher.stop(_NAME, _STOP_SECONDS)
         (self._settings.directory / "empty").mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._settings.directory.chmod(0o711)
+        self._settings.directory.chmod(0o700)
         for each in self._files():
             each.touch(mode=0o600)
             each.write_text(text if each == path else "", "ascii")

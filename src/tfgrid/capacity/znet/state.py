@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -70,17 +71,18 @@ def read_state(site: Site, network: str, *, kernel: bool, process: bool) -> Stat
     return State(
         exists=exists, kernel=kernel, process=process, tenant=tenant, tables=tables, device=device,
         node=topology.read(site.node_netns), forwards=forwards,
-        settings=_settings(path) if exists else {},
+        settings=_settings(path if exists else None),
     )  # fmt: skip
 
 
-def _settings(netns: Path) -> dict[str, str]:
+def _settings(netns: Path | None) -> dict[str, str]:
+    """Settings of a namespace, or of one to be made; what this kernel lacks is as it should be."""
     found = {}
-    with namespaces.inside(netns):
-        for key in wanted_settings:
+    with namespaces.inside(netns) if netns else nullcontext():
+        for key, wanted in wanted_settings.items():
             path = links.Setting(key=key, value="").path
-            try:
-                found[key] = path.read_text("ascii").strip()
-            except FileNotFoundError:
-                found[key] = wanted_settings[key]
+            if not path.exists():
+                found[key] = wanted
+            else:
+                found[key] = path.read_text("ascii").strip() if netns else ""
     return found
