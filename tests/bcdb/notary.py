@@ -114,7 +114,7 @@ class Desk:
         header = bcdb.Header(
             ledger=self.trust.ledger, author=PEOPLE[who].identity, sequence=sequence,
             kind="note.set", body_hash=canonical.digest(data), body_size=len(data),
-            tags=("note:page",), parent="", not_after=self.clock.now_ms() + 60_000,
+            tags=("note:page",), parent="", not_after=self.ledger.now_ms() + 60_000,
         )  # fmt: skip
         header = msgspec.structs.replace(header, **fields)
         return bcdb.sign_header(header, fields.get("keyring") or PEOPLE[who]), data

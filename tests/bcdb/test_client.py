@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,6 +15,10 @@ from tfgrid.core.clock import ManualClock
 from tfgrid.core.store import MemoryStore
 from tfgrid.core.transport import MemoryTransport, Request, Response
 from tfgrid.ledger import bcdb
+
+
+def _with(**fields: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda document: document | fields
 
 
 def _through(desk: Desk, meddler: Meddler, name: str) -> bcdb.Author:
@@ -261,7 +266,7 @@ def test_an_identity_chain_cannot_be_another() -> None:
     bob = PEOPLE["bob"].identity
     for events in ([1], [2], [1, 1], [3, 1], [1, 2]):
         meddler = Meddler(desk)
-        meddler.change = edited(lambda d, events=events: d | {"events": events}, path="authors/")
+        meddler.change = edited(_with(events=events), path="authors/")
         with pytest.raises(errors.GridError):
             run(bcdb.Client(meddler.transport(), desk.trust).identity(bob))
 
@@ -277,6 +282,6 @@ def test_a_false_accusation_is_refused() -> None:
     for other in (by_eve, desk.signed_note("eve", 1)[0]):
         meddler = Meddler(desk)
         plain = msgspec.to_builtins(other)
-        meddler.change = edited(lambda d, plain=plain: d | {"other": plain}, path="equivocations")
+        meddler.change = edited(_with(other=plain), path="equivocations")
         with pytest.raises(errors.VerificationFailed, match="TFG-2113"):
             run(bcdb.Client(meddler.transport(), desk.trust).equivocation(PEOPLE["alice"].identity))

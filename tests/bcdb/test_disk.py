@@ -220,7 +220,7 @@ def test_a_failing_disk_stops_the_ledger_until_it_is_opened_again(tmp_path: Path
         raise fault
 
     insert = desk.ledger._database.insert
-    desk.ledger._database.insert = broken  # type: ignore[method-assign]
+    desk.ledger._database.insert = broken  # type: ignore[method-assign,assignment]
     for _attempt in range(2):
         with pytest.raises(errors.Failed, match="TFG-2204"):
             run(desk.ledger.submit(*desk.signed_note("alice", 2)))

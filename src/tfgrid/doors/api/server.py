@@ -233,26 +233,32 @@ async def _first(serving: asyncio.Task[None], event: asyncio.Event) -> None:
 
 
 def _listen(host: str, port: int, uds: Path | None) -> socket.socket:
-    where = str(uds) if uds is not None else f"{host}:{port}"
+    if uds is not None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    else:
+        # The protocol is named so that asyncio recognises TCP and switches Nagle's delay off.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if uds is None:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            # The protocol is named so that asyncio recognises TCP and switches Nagle's delay off.
-            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-        else:
-            uds.unlink(missing_ok=True)
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            listener.bind(str(uds))
-            uds.chmod(0o600)
-        listener.listen(_BACKLOG)
+        _bind(listener, host, port, uds)
     except OSError as fault:
+        listener.close()
         raise errors.Busy(
-            "TFG-5202", f"cannot listen: {fault.strerror}", where=where,
+            "TFG-5202", f"cannot listen: {fault.strerror}", where=str(uds or f"{host}:{port}"),
             hint="see who listens there: ss -lntup",
         ) from fault  # fmt: skip
     return listener
+
+
+def _bind(listener: socket.socket, host: str, port: int, uds: Path | None) -> None:
+    if uds is not None:
+        uds.unlink(missing_ok=True)
+        listener.bind(str(uds))
+        uds.chmod(0o600)
+    else:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    listener.listen(_BACKLOG)
 
 
 def _unlisten(listener: socket.socket, uds: Path | None) -> None:
