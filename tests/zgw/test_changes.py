@@ -102,6 +102,23 @@ def test_killed_haproxy_comes_back_and_routes_are_repaired(tmp_path: Path) -> No
     play(tmp_path, story)
 
 
+def test_a_gateway_that_its_launcher_forgot_goes_on_and_can_be_stopped(tmp_path: Path) -> None:
+    """A launcher without memory starts no second HAProxy, and stop ends the one that runs."""
+
+    async def story(edge: Edge) -> None:
+        web = Web("one", "100.64.0.2", 20_000)
+        with serving(edge.netns, web):
+            await edge.gateway.ensure(route(web))
+            old, edge.launcher = edge.launcher, type(edge.launcher)(tmp_path / "other-logs")
+            assert not await edge.again().start()
+            assert set(await edge.gateway.observe()) == {name}
+            assert await edge.launcher.list() == {}
+            await edge.gateway.stop()
+            assert (await old.list())["haproxy"].ended
+
+    play(tmp_path, story)
+
+
 def test_a_half_made_route_is_cleared_away(tmp_path: Path) -> None:
     """Servers that a crash left without a name are removed when their slot is wanted."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from tfgrid.capacity.zgw.runtime import Runtime, Server
 from tfgrid.core import errors
 from tfgrid.core.clock import Clock
 from tfgrid.jumpscale.executors import Launcher, Spawn
+from tfgrid.jumpscale.sal import processes
 
 __all__ = ["Gateway"]
 
@@ -53,7 +55,7 @@ class Gateway:
     async def stop(self) -> None:
         """End HAProxy and remove its files; does nothing if it is not there."""
         async with self._one_at_a_time:
-            await self._launcher.stop(_NAME, _STOP_SECONDS)
+            await self._end()
             directory = self._settings.directory
             for path in (*self._files(), config.socket_path(self._settings)):
                 path.unlink(missing_ok=True)
@@ -164,7 +166,7 @@ class Gateway:
             raise errors.NotFound(
                 "TFG-3502", "the gateway has no certificate", where=str(self._settings.certificate)
             )
-        await self._launcher.stop(_NAME, _STOP_SECONDS)
+        await self._end()
         (self._settings.directory / "empty").mkdir(parents=True, exist_ok=True, mode=0o700)
         self._settings.directory.chmod(0o700)
         for each in self._files():
@@ -191,13 +193,21 @@ class Gateway:
 
     async def _running(self) -> bool:
         launched = (await self._launcher.list()).get(_NAME)
-        return launched is not None and not launched.ended
+        if launched is not None and not launched.ended:
+            return True
+        return await self._answers()  # A launcher without memory may not know one that still runs.
 
     async def _answers(self) -> bool:
-        try:
-            return "Pid:" in await self._runtime.ask("show info")
-        except errors.Unreachable:
-            return False
+        return await self._runtime.pid() is not None
+
+    async def _end(self) -> None:
+        await self._launcher.stop(_NAME, _STOP_SECONDS)
+        pid = await self._runtime.pid()
+        held = processes.Held.open(pid) if pid else None
+        if held:
+            with held:
+                held.signal(signal.SIGKILL)
+                held.wait(_STOP_SECONDS)
 
     def _files(self) -> Iterable[Path]:
         yield self._settings.directory / "haproxy.cfg"

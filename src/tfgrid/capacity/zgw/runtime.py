@@ -70,6 +70,15 @@ class Runtime:
             ) from error
         return b"".join(chunks).decode("utf-8", "replace")
 
+    async def pid(self) -> int | None:
+        """The process that answers, or None if nobody does."""
+        try:
+            answer = await self.ask("show info")
+        except errors.Unreachable:
+            return None
+        said = [line.partition(":")[2] for line in answer.splitlines() if line.startswith("Pid:")]
+        return int(said[0]) if said else None
+
     async def tell(self, commands: Sequence[str]) -> None:
         """Carry out commands in order.
 
