@@ -1,7 +1,7 @@
 """A grid of records for tests: two farms, four nodes, a recipe, an owner and three stakeholders.
 
-The kinds' own `check` and `apply` run on a view in memory, without signatures and without a server, so that a
-test says in one line who writes what. A refusal is held to have changed nothing.
+The kinds' own `check` and `apply` run on a view in memory, without signatures and without a server,
+so that a test says in one line who writes what. A refusal is held to have changed nothing.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Stage:
         self.write(name, "farm.offer", farm.Offer(**fields))
 
     def add_node(self, name: str, home: str, **wanted: Any) -> None:
-        """An admitted node with an inventory; `memory_bytes` and the like are without the reserve."""
+        """An admitted node; `memory_bytes` is without the reserve."""
         self.join(name)
         roles = wanted.get("roles", ("compute",))
         body = farm.NodeRegister(
@@ -260,7 +260,7 @@ class Running:
 
 
 def guestbook_stage() -> Stage:
-    """Two farms with two nodes each, the last one a gateway too; the guestbook's recipe is published."""
+    """Two farms with two nodes each, the last a gateway too, and a published recipe."""
     stage = Stage()
     stage.join("founder", "expert", "alice", "mallory", *STAKEHOLDERS)
     stage.add_farm("f1", "BE")

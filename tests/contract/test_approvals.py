@@ -66,7 +66,7 @@ def test_actions_that_are_not_carried_out_are_refused(action: contract.Action) -
 
 
 def test_an_agreement_altered_after_approval_does_not_count() -> None:
-    """An approval names the bytes that were seen; others have another hash, and another contract."""
+    """An approval names the bytes that were seen; others have another hash."""
     stage, running = _stage()
     running.approve("budget")
     agreement = changed(running.proposal.agreement, name="other")
@@ -158,7 +158,7 @@ def test_what_has_ended_cannot_be_cancelled() -> None:
 
 
 def test_the_vote_that_decides_finds_no_room() -> None:
-    """Two contracts that each fit alone: the second quorum is refused, and nothing is overcommitted."""
+    """Of two contracts that fit alone, the second quorum is refused."""
     stage = guestbook_stage()
     big = {"memory": "3GiB"}
     first = stage.propose(parameters=big, salt="B" * 22)

@@ -1,4 +1,4 @@
-"""The phases: every step of the table is walked, nothing else is a step, and the drawing is the table."""
+"""The phases: every step of the table is walked, and nothing else is a step."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_a_cancelled_contract_stops_whatever_the_clock_says() -> None:
 
 
 def test_capacity_comes_back_node_by_node() -> None:
-    """While a contract is cancelled, each node's share is free when that node has removed its part."""
+    """A cancelled contract's share of a node is free when that node has removed it."""
     running = _cancel(_running())
     running.report("n1", "ended")
     free = {n.name: n.free == n.capacity for n in running.stage.inventory().nodes}

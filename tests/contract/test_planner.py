@@ -41,7 +41,7 @@ def test_a_plan_survives_its_file() -> None:
 
 
 def test_the_guestbook_is_spread_as_its_recipe_asks() -> None:
-    """The web containers are in different farms, redis on a node of its own, the route on the gateway."""
+    """Web containers in different farms, redis on a node of its own, the route on the gateway."""
     where = _where(guestbook_stage().plan())
     assert where == {"redis": "n1", "web-1": "n2", "web-2": "n3", "page": "n4"}
 
@@ -69,7 +69,7 @@ def test_the_least_reserved_breaks_a_tie() -> None:
 
 
 def test_addresses_follow_from_the_salt() -> None:
-    """Two orders have different ranges; subnets are numbered by node, members follow the gateway."""
+    """Two orders have different ranges; members follow their subnet's gateway."""
     stage = guestbook_stage()
     one, two = stage.plan(), stage.plan(salt="B" * 22)
     parts = one.proposal.placement.networks
@@ -220,8 +220,8 @@ def crowd(count: int) -> farm.Inventory:
                 roles=("compute", "gateway") if number % 50 == 0 else ("compute",),
                 domains=("grid.localhost",) if number % 50 == 0 else (),
                 total=Capacity(
-                    cpu_millis=1000 + number % 7000, memory_bytes=GIB + number * 1024**2 % (8 * GIB),
-                    ssd_bytes=20 * GIB + number,
+                    cpu_millis=1000 + number % 7000, memory_bytes=GIB + number * 1024**2 % (8 *
+                    GIB), ssd_bytes=20 * GIB + number,
                 ),
                 prices=farm.Prices(cru=10_000_000 + int(home, 16), mru=4_000_000),
             )
@@ -231,7 +231,7 @@ def crowd(count: int) -> farm.Inventory:
 
 @pytest.mark.slow
 def test_ten_thousand_nodes_are_planned_for() -> None:
-    """A plan over ten thousand different nodes, and a refusal with its changes, end in bounded steps."""
+    """A plan over ten thousand nodes, and a refusal with its changes, end soon."""
     stage, inventory = guestbook_stage(), crowd(10_000)
     recipe = contract.read_recipe(stage.view, "guestbook")
     began = time.perf_counter()

@@ -7,7 +7,7 @@ from itertools import combinations, product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contract.stage import image
+from tests.contract.stage import changed, image
 from tfgrid.core.ids import Digest, FarmId, IdentityId, LedgerId, NodeId
 from tfgrid.core.units import Capacity, Money
 from tfgrid.ledger import contract, farm
@@ -121,7 +121,7 @@ def _arrangements(
 def test_a_place_is_found_if_and_only_if_there_is_one(
     workloads: tuple[contract.Workload, ...], nodes: tuple[farm.NodeInfo, ...], cap: int | None
 ) -> None:
-    """What is found keeps every rule and the cap; a refusal is one that trying everything confirms."""
+    """What is found keeps every rule; trying everything confirms each refusal."""
     found = search(workloads, nodes, payment="none", cap=cap)
     all_ways = _arrangements(workloads, nodes)
     ways = [way for way in all_ways if cap is None or _price(workloads, way) <= cap]
@@ -130,6 +130,44 @@ def test_a_place_is_found_if_and_only_if_there_is_one(
     else:
         assert found.complete
         assert ways == []
+
+
+@st.composite
+def tight(draw: st.DrawFn) -> tuple[tuple[contract.Workload, ...], tuple[farm.NodeInfo, ...]]:
+    """One farm of nodes that differ only in what they have, and containers that barely fit."""
+    model = draw(small_nodes())[0]
+    nodes = tuple(
+        changed(
+            model, node=NodeId(_id("a", number)), name=f"n{number}", admitted=True,
+            payments=("none",), reserved=Capacity(),
+            total=Capacity(
+                cpu_millis=100 * draw(st.integers(1, 5)),
+                memory_bytes=64 * MIB * draw(st.integers(1, 5)), ssd_bytes=10 * MIB,
+            ),
+        )
+        for number in range(draw(st.integers(2, 4)))
+    )  # fmt: skip
+    asks = contract.Constraints(group="g", spread=draw(st.sampled_from(["", "node"])))
+    workloads = tuple(
+        contract.Container(
+            name=f"w{number}", image=image("redis"), network="net", disk_bytes=MIB,
+            cpu_millis=100 * draw(st.integers(1, 3)),
+            memory_bytes=64 * MIB * draw(st.integers(1, 3)), constraints=asks,
+        )
+        for number in range(draw(st.integers(2, 5)))
+    )  # fmt: skip
+    return (contract.Network(name="net"), *workloads), nodes
+
+
+@settings(max_examples=400, deadline=None)
+@given(tight())
+def test_what_barely_fits_is_found(
+    case: tuple[tuple[contract.Workload, ...], tuple[farm.NodeInfo, ...]],
+) -> None:
+    """Where only going back and trying another node helps, the search goes back."""
+    workloads, nodes = case
+    found = search(workloads, nodes, payment="none")
+    assert isinstance(found, Found) == bool(_arrangements(workloads, nodes))
 
 
 @settings(max_examples=100, deadline=None)
@@ -150,7 +188,7 @@ def test_the_order_of_the_inventory_does_not_matter(
 def test_every_refused_node_has_a_reason(
     workloads: tuple[contract.Workload, ...], nodes: tuple[farm.NodeInfo, ...]
 ) -> None:
-    """The workload that found no place names a reason for each node, by itself or in the arrangement."""
+    """A refusal has a reason for each node, by itself or in the arrangement."""
     found = search(workloads, nodes, payment="none")
     if isinstance(found, Refused):
         for node in nodes:

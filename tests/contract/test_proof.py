@@ -147,7 +147,7 @@ async def _accepted_and_run(grid: Grid, proposal: contract.Proposal) -> None:
 
 
 def test_a_contract_is_proven_without_the_ledger() -> None:
-    """Proposal, quorum, receipts and all they lean on verify from one file, and tell the same story."""
+    """Proposal, quorum, receipts and all they lean on verify from one file."""
 
     async def story() -> None:
         grid = await _founded()

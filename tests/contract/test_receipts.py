@@ -87,7 +87,7 @@ def test_saying_no_needs_a_reason(state: Any) -> None:
 
 
 def test_endpoints_match_the_networks() -> None:
-    """An acceptance names each network of the part once, at the node's own address, with a new key."""
+    """An acceptance names each network once, at the node's own address, with a new key."""
     stage, running = _approved()
     body = running.receipt("n1", "accepted")
     (endpoint,) = body.endpoints

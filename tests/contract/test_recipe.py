@@ -69,7 +69,7 @@ def test_values_are_data_and_never_templates() -> None:
 
 
 def test_replicas_are_numbered_and_form_the_group_of_their_spread() -> None:
-    """Names count from one; without a group of their own, replicas are kept apart from each other."""
+    """Names count from one; replicas are kept apart from each other."""
     workloads = contract.render(_recipe(), {"count": 3}, IMAGES)
     assert [w.name for w in workloads] == ["net", "web-1", "web-2", "web-3"]
     assert _web().constraints.group == "web"
@@ -268,7 +268,7 @@ def test_a_recipe_in_pieces_is_read_or_refused(
     )
 )
 def test_any_values_render_or_are_refused(parameters: dict[str, Any]) -> None:
-    """Whatever is given for a parameter, the outcome is workloads within their limits or a reason."""
+    """Whatever is given for a parameter, workloads come out, or a reason."""
     refused = ""
     workloads: tuple[contract.Workload, ...] = ()
     try:

@@ -150,7 +150,7 @@ def test_a_node_that_holds_contracts_keeps_its_farm() -> None:
 
 
 def test_an_inventory_is_a_registered_nodes_with_a_reserve() -> None:
-    """A stranger's, one whose reserve is too large, and one whose reserve is too small are refused."""
+    """A stranger's, and one with too large or too small a reserve, are refused."""
     stage = _stage()
     total = Capacity(cpu_millis=1000, memory_bytes=GIB)
     good = farm.NodeInventory(total=total, reserve=RESERVE)

@@ -3,7 +3,8 @@
     recipe --(order, planner)--> Plan: agreement + placement 0 --contract.propose--> proposed
     proposed --contract.approve--> approved --contract.receipt--> accepted, running, ... ended
 
-All of it is arithmetic on records: no clock, no chance, no I/O. Ledger, nodes and clients run the same functions.
+All of it is arithmetic on records: no clock, no chance, no I/O. Ledger, nodes and clients run the
+same functions.
 
     from tfgrid.ledger import contract
     recipe = contract.parse_recipe_yaml(text)

@@ -1,8 +1,9 @@
-"""Ranges, subnets and addresses of a contract's networks: how they follow from its salt, and what holds of them.
+"""Ranges, subnets and addresses of a contract's networks, from its salt, and what holds of them.
 
-Each network has an IPv4 range (a /18 of 10.0.0.0/8) and an IPv6 range (a /48 of fd00::/8, RFC 4193), both drawn by
-hash from the contract's salt and the network's name. Node number n of a network has the n-th /24 and the n-th /64.
-The first address of a subnet is the node's own end, the gateway; members follow.
+Each network has an IPv4 range (a /18 of 10.0.0.0/8) and an IPv6 range (a /48 of fd00::/8, RFC
+4193), both drawn by hash from the contract's salt and the network's name. Node number n of a
+network has the n-th /24 and the n-th /64. The first address of a subnet is the node's own end, the
+gateway; members follow.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ def check_networks(proposal: Proposal, joined: Mapping[tuple[str, NodeId], list[
     """Hold that every node that must meet has its part of a network, and that addresses are sound.
 
     Raises:
-        errors.BadInput: TFG-2366 parts and nodes differ, TFG-2367 ranges or subnets do not fit each other,
-            TFG-2368 members or their addresses are wrong, TFG-2377 a range is not private.
+        errors.BadInput: TFG-2366 parts and nodes differ, TFG-2367 ranges or subnets do not fit each
+            other, TFG-2368 members or their addresses are wrong, TFG-2377 a range is not private.
 
     """
     places = proposal.placement.networks

@@ -1,8 +1,8 @@
-"""Whether a proposal is whole, permitted, priced, funded and fits: what a ledger asks before it stores one.
+"""What a ledger asks of a proposal before it stores one.
 
-The order is from the outside in: the agreement by itself, its policy, its workloads, where the placement puts
-them, what that costs, whether there is room. The same functions tell the planner which node a workload may
-have, so that what is planned is what is accepted.
+The order is from the outside in: the agreement by itself, its policy, its workloads, where the
+placement puts them, what that costs, whether there is room. The same functions tell the planner
+which node a workload may have, so that what is planned is what is accepted.
 """
 
 from __future__ import annotations
@@ -235,7 +235,8 @@ def _check_assignments(proposal: Proposal, nodes: Mapping[NodeId, NodeInfo]) -> 
         faults = placing_faults(workload, node)
         if faults:
             raise errors.NotAllowed(
-                "TFG-2364", f"{workload.name} may not be placed on {node.name}: {'; '.join(faults)}",
+                "TFG-2364",
+                f"{workload.name} may not be placed on {node.name}: {'; '.join(faults)}",
                 where=assignment.workload,
             )  # fmt: skip
         chosen[workload.name] = node
@@ -291,7 +292,7 @@ def apart_by(one: Constraints, other: Constraints) -> str:
 
 
 def together(one: Constraints, other: Constraints, first: NodeInfo, second: NodeInfo) -> str:
-    """What two workloads share that their spread forbids: node, farm or country; empty if nothing."""
+    """What two workloads share against their spread: node, farm or country; or empty."""
     apart = apart_by(one, other)
     if apart and getattr(first, apart) == getattr(second, apart):
         return apart
@@ -337,7 +338,7 @@ def _check_price(proposal: Proposal, nodes: Mapping[NodeId, NodeInfo]) -> None:
 
 
 def funding_check(payment: Payment, nodes: Sequence[NodeInfo]) -> None:
-    """Hold that the payment method is one that every farm of the placement offers and that is carried out.
+    """Hold that every farm offers the payment method and that it is carried out.
 
     Raises:
         errors.NotAllowed: TFG-2380 a farm does not offer it, TFG-2381 it is not carried out yet.
@@ -371,7 +372,7 @@ def hosts_of(proposal: Proposal) -> tuple[str, ...]:
 
 
 def check_room(view: bcdb.View, proposal: Proposal, now_ms: int) -> None:
-    """Hold that there is room for a placement now: capacity that is free, host names that nobody holds.
+    """Hold that there is room for a placement now: capacity and host names are free.
 
     Raises:
         errors.Conflict: TFG-2374 a host name is held, TFG-2376 a node has less than is asked.

@@ -1,8 +1,9 @@
 """The YAML in which people write recipes, read safely, with every finding at its line and column.
 
-Only text, integers, `true` and `false`, lists and mappings are understood; `0.25` is text. Aliases, tags,
-duplicate keys, empty values, several documents, depth and size beyond the limits are refused while
-reading, before anything is built from them. An unknown key names the nearest one that is known.
+Only text, integers, `true` and `false`, lists and mappings are understood; `0.25` is text. Aliases,
+tags, duplicate keys, empty values, several documents, depth and size beyond the limits are refused
+while reading, before anything is built from them. An unknown key names the nearest one that is
+known.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def parse_recipe_yaml(text: str, *, author: IdentityId) -> Recipe:
     """The recipe that a YAML text says, as this author's.
 
     Raises:
-        errors.BadInput: the first finding's code, TFG-2320 to TFG-2328; in the details `line`, `column` and all
-            `findings`.
+        errors.BadInput: the first finding's code, TFG-2320 to TFG-2328; in the details `line`,
+            `column` and all `findings`.
 
     """
     recipe, findings = _read_recipe(text, author)

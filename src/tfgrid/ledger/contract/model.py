@@ -1,12 +1,15 @@
 """What a contract says: recipe, agreement, placement, approval, receipt.
 
-    recipe --(order, planner)--> agreement + placement 0 --(approvals)--> in force --(receipts)--> ended
+    recipe --(order, planner)--> agreement + placement 0 --(approvals)--> in force --(receipts)-->
+    ended
 
-An **agreement** is what quorums sign: everything but where. A **placement** says where: workload to node, subnets,
-addresses, names, ports, price; it names its agreement by hash. The contract's id is the hash of its first
-agreement, and approvals name the hash of agreement and placement together (`Proposal`), so what was seen is what was signed.
+An **agreement** is what quorums sign: everything but where. A **placement** says where: workload to
+node, subnets, addresses, names, ports, price; it names its agreement by hash. The contract's id is
+the hash of its first agreement, and approvals name the hash of agreement and placement together
+(`Proposal`), so what was seen is what was signed.
 
-Versions above 1 and placements above 0 are in the schema for what comes later; `state.py` refuses them for now.
+Versions above 1 and placements above 0 are in the schema for what comes later; `state.py` refuses
+them for now.
 """
 
 from __future__ import annotations
@@ -74,9 +77,9 @@ Variable = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")]
 class Constraints(Value, frozen=True):
     """Where a workload may be placed; an empty field constrains nothing.
 
-    `spread` keeps workloads that share a `group` on different nodes, in different farms or in different
-    countries. Two of a group are kept apart as far as both ask: one that asks for `farm` and one that asks for
-    `node` are on different nodes.
+    `spread` keeps workloads that share a `group` on different nodes, in different farms or in
+    different countries. Two of a group are kept apart as far as both ask: one that asks for `farm`
+    and one that asks for `node` are on different nodes.
     """
 
     farms: tuple[ids.Farm, ...] = ()
@@ -88,7 +91,7 @@ class Constraints(Value, frozen=True):
 
 
 class Image(Value, frozen=True):
-    """An image by the digest of its signed manifest, and the identity whose signature it must bear."""
+    """An image by the digest of its manifest, and the identity that must have signed it."""
 
     name: Text
     digest: ids.Digested
@@ -123,7 +126,7 @@ class Container(Value, frozen=True, tag="container", tag_field="type"):
 
 
 class Network(Value, frozen=True, tag="network", tag_field="type"):
-    """A private IPv4 and IPv6 network over the contract's nodes; ranges are assigned by the planner."""
+    """A private network over the contract's nodes; the planner assigns its ranges."""
 
     name: Name
 
@@ -152,7 +155,7 @@ class Approver(Value, frozen=True):
 
 
 class Rule(Value, frozen=True):
-    """What one action needs: enough weight among distinct identities, before `expires_seconds` have gone by."""
+    """What one action needs: weight among distinct identities, within `expires_seconds`."""
 
     approvers: Annotated[tuple[Approver, ...], Meta(max_length=limits.approvers_max)] = ()
     weight: Annotated[int, Meta(ge=0, le=limits.policy_weight_max * limits.approvers_max)] = 0
@@ -200,7 +203,7 @@ class Agreement(Value, frozen=True, tag="agreement", tag_field="type"):
 
 
 class Assignment(Value, frozen=True):
-    """One workload on one node. Networks are assigned to every node that joins them, by `NetworkPlace`."""
+    """One workload on one node. Networks have a `NetworkPlace` on every node instead."""
 
     workload: Name
     node: ids.Node
@@ -217,7 +220,7 @@ class Member(Value, frozen=True):
 
 
 class NetworkPlace(Value, frozen=True):
-    """One node's part of one network: `index` is stable, subnets follow from it; members live on this node.
+    """One node's part of one network: subnets follow from `index`, members live here.
 
     The first address of a subnet is the node's own end (its gateway), members follow.
     """
@@ -243,14 +246,14 @@ class Placement(Value, frozen=True, tag="placement", tag_field="type"):
 
 
 class Proposal(Value, frozen=True, tag="proposal", tag_field="type"):
-    """The body of `contract.propose`: agreement and placement 0, approved together by this value's hash."""
+    """The body of `contract.propose`: agreement and placement 0, approved together by hash."""
 
     agreement: Agreement
     placement: Placement
 
 
 class Approval(Value, frozen=True, tag="approval", tag_field="type"):
-    """The body of `contract.approve`. The entry's author is the approver; its signature covers all of this.
+    """The body of `contract.approve`; the entry's author is the approver.
 
     `subject` is the hash of the proposal for deploy, of the agreement for delete.
     """
@@ -285,8 +288,9 @@ ReceiptState: TypeAlias = Literal["accepted", "refused", "running", "failed", "e
 class Receipt(Value, frozen=True, tag="receipt", tag_field="type"):
     """The body of `contract.receipt`, by a node of the placement, which is the entry's author.
 
-    `accepted` and `refused` speak for the whole of the node's part (`workload` is empty); the others for one
-    workload. `ended` with an empty workload says that the node has removed all it had made.
+    `accepted` and `refused` speak for the whole of the node's part (`workload` is empty); the
+    others for one workload. `ended` with an empty workload says that the node has removed all it
+    had made.
     """
 
     contract: ids.Contract

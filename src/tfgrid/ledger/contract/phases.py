@@ -1,9 +1,10 @@
 """The phases of a contract as one table, and what nodes may conclude from a phase.
 
-`proposed` waits for the deploy quorum. `approved` waits for every node to accept, until the admission deadline; no
-workload may start before. `accepted` starts; `running` has every workload up, `degraded` has one that failed
-or ended. `expired` and `cancelling` wait for each node to say that it has removed all; `ended` is then. `rejected`,
-`lapsed` (quorum not reached in time) and `refused` (a node refused, or the deadline passed) never ran.
+`proposed` waits for the deploy quorum. `approved` waits for every node to accept, until the
+admission deadline; no workload may start before. `accepted` starts; `running` has every workload
+up, `degraded` has one that failed or ended. `expired` and `cancelling` wait for each node to say
+that it has removed all; `ended` is then. `rejected`, `lapsed` (quorum not reached in time) and
+`refused` (a node refused, or the deadline passed) never ran.
 
 The drawing in `docs/formats/contract-states.md` is made from this table; a test compares them.
 """
@@ -112,7 +113,7 @@ def step(phase: Phase, event: Event) -> Phase:
 def validity_over(valid_until_ms: int, *, clock_ms: int, order_time_ms: int) -> bool:
     """Whether validity is over by both the node's clock and the order time that it knows.
 
-    `order_time_ms` is the last verified head's plus the monotonic time since. Either alone may be wrong: a jump
-    of the clock, or a ledger that stands still, ends nothing.
+    `order_time_ms` is the last verified head's plus the monotonic time since. Either alone may be
+    wrong: a jump of the clock, or a ledger that stands still, ends nothing.
     """
     return clock_ms > valid_until_ms and order_time_ms > valid_until_ms

@@ -1,9 +1,9 @@
 """Weighted quorums: whether a rule can ever be met, and how votes are counted.
 
-A rule lists approvers by identity, role and weight, and names the weight that is needed. An identity counts
-once, in the role in which it voted; its first vote stands. Somebody listed who does not vote never blocks. A
-rule with no approvers and weight 0 leaves the action to the owner alone, in the role `owner`; for deploy the
-signature under the proposal is that vote.
+A rule lists approvers by identity, role and weight, and names the weight that is needed. An
+identity counts once, in the role in which it voted; its first vote stands. Somebody listed who does
+not vote never blocks. A rule with no approvers and weight 0 leaves the action to the owner alone,
+in the role `owner`; for deploy the signature under the proposal is that vote.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Vote(Value, frozen=True):
 
 
 class Tally(Value, frozen=True):
-    """How an action stands: `approved` of `needed`; `waiting` are those listed who have not voted."""
+    """How an action stands: `approved` of `needed`; `waiting` have not voted."""
 
     needed: Count
     approved: Count
@@ -65,15 +65,15 @@ def check_rule(rule: Rule, *, action: str) -> None:
     """Hold that the rule can be met, and not by one identity alone where it names several roles.
 
     Raises:
-        errors.BadInput: TFG-2310 a weight of zero among approvers, TFG-2311 more weight than there is, TFG-2312
-            an identity listed twice in a role, TFG-2313 one identity in every role.
+        errors.BadInput: TFG-2310 a weight of zero among approvers, TFG-2311 more weight than there
+            is, TFG-2312 an identity listed twice in a role, TFG-2313 one identity in every role.
 
     """
     pairs = [(approver.identity, approver.role) for approver in rule.approvers]
     if rule.approvers and rule.weight == 0:
         raise errors.BadInput(
-            "TFG-2310", f"{action} lists approvers and needs none of them", where=f"policy.{action}",
-            hint="name the weight that is needed, or list nobody",
+            "TFG-2310", f"{action} lists approvers and needs none of them",
+            where=f"policy.{action}", hint="name the weight that is needed, or list nobody",
         )  # fmt: skip
     if len(set(pairs)) != len(pairs):
         raise errors.BadInput(
@@ -95,7 +95,7 @@ def check_rule(rule: Rule, *, action: str) -> None:
 
 
 def effective(rule: Rule, owner: IdentityId) -> Rule:
-    """The rule with its silence spelled out: without approvers it is the owner, with weight 1 of 1."""
+    """The rule with its silence spelled out: without approvers it is the owner alone."""
     if rule.approvers or rule.weight:
         return rule
     alone = Approver(identity=owner, role=owner_role)
@@ -132,7 +132,7 @@ def hopeless(rule: Rule, votes: Sequence[Vote]) -> bool:
 
 
 def _reachable(rule: Rule, without: Collection[IdentityId]) -> int:
-    """The most weight that can come from approvers other than `without`, each in its heaviest role."""
+    """The most weight of approvers other than `without`, each in its heaviest role."""
     heaviest: dict[IdentityId, int] = {}
     for approver in rule.approvers:
         if approver.identity not in without:

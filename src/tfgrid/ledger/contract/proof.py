@@ -1,7 +1,7 @@
 """Which entries prove a contract, and the verdict on a bundle of them.
 
-`positions` is asked of a whole view and names every entry that the contract leans on. A bundle of these, replayed
-offline by `bcdb.verify_bundle`, gives a view of which `verdict` tells the story.
+`positions` is asked of a whole view and names every entry that the contract leans on. A bundle of
+these, replayed offline by `bcdb.verify_bundle`, gives a view of which `verdict` tells the story.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ class Verdict(Value, frozen=True):
 def positions(view: bcdb.View, contract: ContractId) -> tuple[int, ...]:
     """The positions of all entries that prove the contract, ascending.
 
-    These are the recipe, the farms and nodes as they were when it was proposed, the proposal, the votes, what nodes
-    said of their parts and last of their workloads, and the identity of everyone named in any of them.
+    These are the recipe, the farms and nodes as they were when it was proposed, the proposal, the
+    votes, what nodes said of their parts and last of their workloads, and the identity of everyone
+    named in any of them.
 
     Raises:
         errors.NotFound: TFG-2401.

@@ -1,8 +1,9 @@
 """What nodes may do in a phase, and which of their receipts are legal.
 
-Admission has two steps. Each node first speaks for its whole part: `accepted` (with a key and an endpoint for each
-of its networks) or `refused` (with reasons). Only when all have accepted does any workload start, and have
-receipts of its own. At the end each node says `ended` for its part when it has removed all.
+Admission has two steps. Each node first speaks for its whole part: `accepted` (with a key and an
+endpoint for each of its networks) or `refused` (with reasons). Only when all have accepted does any
+workload start, and have receipts of its own. At the end each node says `ended` for its part when it
+has removed all.
 
 A node asks `receipt_allowed` before it submits: what a phase does not allow is news to nobody.
 """
@@ -50,15 +51,16 @@ WORKLOAD_PHASES: Final[dict[ReceiptState, frozenset[Phase]]] = {
 
 
 def may_start(state: ContractState, node: NodeId) -> bool:
-    """Whether this node may start workloads of the contract: all nodes accepted, and it has a part."""
+    """Whether this node may start workloads: all nodes accepted, and it has a part."""
     return state.phase in PHASES_STARTED and node in state.nodes
 
 
 def must_stop(state: ContractState, *, clock_ms: int, order_time_ms: int) -> bool:
     """Whether a node must end and remove all that it made for the contract.
 
-    Records end it at once (cancelled, refused, rejected, lapsed); time only when both `clock_ms`, the node's own
-    wall clock, and `order_time_ms`, the last verified head's plus the monotonic time since, are past validity.
+    Records end it at once (cancelled, refused, rejected, lapsed); time only when both `clock_ms`,
+    the node's own wall clock, and `order_time_ms`, the last verified head's plus the monotonic time
+    since, are past validity.
     """
     if state.phase in PHASES_STOPPED:
         return True
@@ -78,7 +80,7 @@ def networks_of(proposal: Proposal, node: NodeId) -> tuple[NetworkPlace, ...]:
 
 
 def receipt_allowed(state: ContractState, node: NodeId, receipt: Receipt) -> bool:
-    """Whether the ledger would take this receipt from this node now, as far as the contract says."""
+    """Whether the ledger would take this receipt now, as far as the contract says."""
     try:
         check_receipt(state, node, receipt, underlay="")
     except errors.GridError:
@@ -93,11 +95,13 @@ def check_receipt(state: ContractState, node: NodeId, receipt: Receipt, *, under
         state: the contract at the receipt's order time.
         node: the receipt's author.
         receipt: what it says.
-        underlay: the address that the node is registered with, or empty if that is not to be checked.
+        underlay: the address that the node is registered with, or empty if that is not to be
+            checked.
 
     Raises:
         errors.NotAllowed: TFG-2430 not a node of the placement, TFG-2432 not this node's workload.
-        errors.Conflict: TFG-2431 another placement, TFG-2433 not legal in this phase or after the last receipt.
+        errors.Conflict: TFG-2431 another placement, TFG-2433 not legal in this phase or after the
+            last receipt.
         errors.BadInput: TFG-2434 to TFG-2439.
 
     """
@@ -148,7 +152,7 @@ def _check_order(state: ContractState, node: NodeId, receipt: Receipt) -> None:
 
 
 def _is_news(last: ReceiptFact | None, receipt: Receipt) -> bool:
-    """Whether this follows the last receipt of a workload: a repeated failure or end must differ in its cause."""
+    """Whether this is news of a workload: the same failure or end again is not."""
     if last is None or receipt.state == "running" or last.receipt.state != receipt.state:
         return True
     before = last.receipt

@@ -1,8 +1,9 @@
 """Recipes as values: typed parameters and workload templates, pure data without evaluation.
 
-A template is a plain document in which `${parameter}` stands for a value: as a whole string it takes the
-parameter's own type, inside a string its text; `$${` is a plain `${`. Nothing else is understood, nothing is
-computed. Image names are resolved by a mapping that is handed in. `docs/formats/recipe.md` lists every key.
+A template is a plain document in which `${parameter}` stands for a value: as a whole string it
+takes the parameter's own type, inside a string its text; `$${` is a plain `${`. Nothing else is
+understood, nothing is computed. Image names are resolved by a mapping that is handed in.
+`docs/formats/recipe.md` lists every key.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ _PLACEHOLDER: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
 
 
 class Parameter(Value, frozen=True):
-    """One question that a recipe asks. `minimum` and `maximum` bound integers, sizes and text lengths."""
+    """One question of a recipe; the bounds are of integers, sizes and text lengths."""
 
     name: Name
     type: Literal["string", "integer", "size", "choice", "boolean"]
@@ -106,7 +107,8 @@ class RuleTemplate(Value, frozen=True):
 class Template(Value, frozen=True):
     """One workload template: `body` is the canonical text of a document with `${parameter}` in it.
 
-    `replicas` is a number or one `${parameter}`; a template that says neither makes one workload of its own name.
+    `replicas` is a number or one `${parameter}`; a template that says neither makes one workload of
+    its own name.
     """
 
     name: Name
@@ -212,7 +214,7 @@ def _misfit(parameter: Parameter, given: Scalar, why: str) -> errors.BadInput:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Hold that a recipe is sound by itself; one whose parameters all have defaults must also render.
+    """Hold that a recipe is sound; one whose parameters all have defaults must render too.
 
     Raises:
         errors.BadInput: TFG-2344, or what `render` raises.
@@ -254,11 +256,12 @@ def render(
 ) -> tuple[Workload, ...]:
     """The workloads of a recipe for these parameters; replicas are named `web-1`, `web-2`.
 
-    Text is taken for every type and read as that type (`"2GiB"`, `"3"`, `"true"`), as a command line gives it.
+    Text is taken for every type and read as that type (`"2GiB"`, `"3"`, `"true"`), as a command
+    line gives it.
 
     Raises:
-        errors.BadInput: TFG-2330 an unknown parameter, TFG-2331 a value that does not fit, TFG-2332 one that
-            is missing, TFG-2333 the rendered workload is malformed.
+        errors.BadInput: TFG-2330 an unknown parameter, TFG-2331 a value that does not fit, TFG-2332
+            one that is missing, TFG-2333 the rendered workload is malformed.
         errors.NotFound: TFG-2334, no image of that name.
 
     """
@@ -405,7 +408,7 @@ def _inner(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _constraints(template: str, placement: Any) -> Any:
-    """Placement as constraints: replicas of one template are the group that its spread keeps apart."""
+    """Placement as constraints; without a group, the replicas of a template are one."""
     if not isinstance(placement, dict):
         raise _malformed(template, "placement is not a mapping")
     lists = {key: [v] if isinstance(v, str) else v for key, v in placement.items()

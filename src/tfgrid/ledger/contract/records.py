@@ -2,9 +2,9 @@
 
 | kind | author | what is checked besides the author |
 |---|---|---|
-| `recipe.publish` | its author | the recipe renders; name@version is new, the name is the author's own |
+| `recipe.publish` | its author | it renders; name@version is new, the name is the author's own |
 | `contract.propose` | the owner | all of `checks` |
-| `contract.approve` | a listed approver | role, action, subject, first vote, phase; capacity when it decides |
+| `contract.approve` | a listed approver | role, subject, first vote, phase; room if it decides |
 | `contract.receipt` | a node of the placement | all of `receipts` |
 
 What a record does to a contract is an event of the phase table (`phases.TRANSITIONS`), found here.
@@ -82,7 +82,7 @@ def _publish_check(view: bcdb.View, entry: bcdb.Entry, body: Recipe) -> None:
         same = known.recipe == body
         raise errors.Conflict(
             "TFG-2342" if same else "TFG-2341",
-            f"{body.name}@{body.version} is published {'already' if same else 'and says otherwise'}",
+            f"{body.name}@{body.version} is published{'' if same else ' and says otherwise'}",
             where=f"{body.name}@{body.version}", hint="" if same else "give it a new version",
         )  # fmt: skip
     owner = view.get("recipe-name", body.name)
@@ -290,7 +290,7 @@ def _receipt_apply(view: bcdb.View, entry: bcdb.Entry, body: Receipt) -> None:
 
 
 def _after_workload(view: bcdb.View, row: Row, proposal: Proposal, fact: ReceiptFact) -> Row:
-    """The row after a workload's receipt: running when all are, degraded when one is not any more."""
+    """The row after a workload's receipt: running when all are, degraded when one is not."""
     facts = facts_of(view, fact.receipt.contract)
     bad = [f.receipt for f in facts if f.receipt.workload and f.receipt.state != "running"]
     up = {f.receipt.workload for f in facts if f.receipt.state == "running"}

@@ -10,8 +10,8 @@
 | `recipe` | name@version | `RecipeRow` |
 | `recipe-name` | name | its author's id |
 
-A row holds the phase as of its last record. What time alone has done since (a window closed, a deadline or the
-validity passed) is worked out by `advanced` whenever a row is read.
+A row holds the phase as of its last record. What time alone has done since (a window closed, a
+deadline or the validity passed) is worked out by `advanced` whenever a row is read.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _T = TypeVar("_T")
 
 
 class ReceiptFact(Value, frozen=True):
-    """The latest receipt of a node for its part or for one workload, and where it stands in the log."""
+    """The latest receipt for a node's part or one workload, and its place in the log."""
 
     node: ids.Node
     receipt: Receipt
@@ -61,10 +61,11 @@ class ReceiptFact(Value, frozen=True):
 
 
 class Row(Value, frozen=True):
-    """How far a contract has come. `parts` are the nodes that accepted, `removed` those that said `ended`.
+    """How far a contract has come; `parts` are nodes that accepted, `removed` those that ended.
 
-    `leans_on` are the positions of the records that the proposal needed to be valid, of the votes, and of what
-    nodes said of their parts. Together with the latest receipt of each workload they prove the contract.
+    `leans_on` are the positions of the records that the proposal needed to be valid, of the votes,
+    and of what nodes said of their parts. Together with the latest receipt of each workload they
+    prove the contract.
     """
 
     position: Count

@@ -4,9 +4,9 @@ r"""Who offers capacity, where, at what price: farms, their offers, their nodes.
                                    \                        /
                                     NodeInfo: what a planner, a ledger and a person see of a node
 
-A farm's id is its farmer's identity. A node registers itself; it counts when the farmer has admitted exactly
-that registration. Capacity that contracts hold is kept here as reservations with an end, so that
-what is free is a pure function of records and order time.
+A farm's id is its farmer's identity. A node registers itself; it counts when the farmer has
+admitted exactly that registration. Capacity that contracts hold is kept here as reservations with
+an end, so that what is free is a pure function of records and order time.
 
     from tfgrid.ledger import farm
     for node in farm.nodes(view, now_ms): print(node.name, node.free)

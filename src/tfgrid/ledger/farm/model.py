@@ -1,7 +1,8 @@
 """The bodies of farm and node records, and what is read from them.
 
-Prices are integers in ten-millionths of a TFT per unit and day: one core, one GiB of memory, one GiB of SSD
-or HDD. What a workload costs is rounded up once per dimension, so that two planners agree to the last digit.
+Prices are integers in ten-millionths of a TFT per unit and day: one core, one GiB of memory, one
+GiB of SSD or HDD. What a workload costs is rounded up once per dimension, so that two planners
+agree to the last digit.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 TrustClass: TypeAlias = Literal["simulated", "hosted", "booted"]
-"""simulated: in a test; hosted: a service on somebody's Linux, whose root can look; booted: measured."""
+"""simulated: in a test; hosted: on somebody's Linux, whose root can look; booted: measured."""
 
 Role: TypeAlias = Literal["compute", "gateway"]
 """What a node does: run containers, answer for host names."""
@@ -100,7 +101,8 @@ class Offer(Value, frozen=True, tag="farm.offer", tag_field="type"):
 class NodeRegister(Value, frozen=True, tag="node.register", tag_field="type"):
     """The body of `node.register`, by the node. `endpoint` is its underlay address, without a port.
 
-    A later registration replaces this one and has to be admitted anew, unless only `endpoint` differs.
+    A later registration replaces this one and has to be admitted anew, unless only `endpoint`
+    differs.
     """
 
     farm: ids.Farm
@@ -111,7 +113,7 @@ class NodeRegister(Value, frozen=True, tag="node.register", tag_field="type"):
 
 
 class NodeAdmit(Value, frozen=True, tag="node.admit", tag_field="type"):
-    """The body of `node.admit`, by the farmer: this node, as it is registered now, belongs to my farm.
+    """The body of `node.admit`, by the farmer: this node, as registered now, is mine.
 
     `registration` is `NodeInfo.registration`; with `admitted` false the node gets no new work.
     """
@@ -122,7 +124,7 @@ class NodeAdmit(Value, frozen=True, tag="node.admit", tag_field="type"):
 
 
 class NodeInventory(Value, frozen=True, tag="node.inventory", tag_field="type"):
-    """The body of `node.inventory`, by the node, when it changes: what it has, what it keeps for itself."""
+    """The body of `node.inventory`, by the node: what it has, what it keeps for itself."""
 
     total: Capacity
     reserve: Capacity
@@ -131,7 +133,8 @@ class NodeInventory(Value, frozen=True, tag="node.inventory", tag_field="type"):
 class ImageSource(Value, frozen=True, tag="image.source", tag_field="type"):
     """The body of `image.source`: a chunk server, by any identity for itself.
 
-    A node asks only the sources of its farm and of an image's signer; every chunk is checked by its digest.
+    A node asks only the sources of its farm and of an image's signer; every chunk is checked by its
+    digest.
     """
 
     url: Url

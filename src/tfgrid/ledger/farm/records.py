@@ -4,7 +4,7 @@
 |---|---|---|
 | `farm.create` | the farmer | has no farm yet, is no node; the name is free |
 | `farm.offer` | the farmer | payment methods differ |
-| `node.register` | the node | the farm exists, is another identity; endpoint, roles and domains are sound |
+| `node.register` | the node | the farm exists; endpoint, roles and domains are sound |
 | `node.admit` | the farmer of that node | it names the registration as it is now |
 | `node.inventory` | the node | the reserve is within the total and not below the least |
 | `image.source` | anyone, for itself | not too many |

@@ -8,7 +8,8 @@
 | `image-source` | author id/digest of the URL | `SourceRow` |
 | `reservation` | node id/contract id | `model.Reservation` |
 
-Rows were written by this package from checked records, so they are read without checking them again.
+Rows were written by this package from checked records, so they are read without checking them
+again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import msgspec
 
 from tfgrid.core import canonical
 from tfgrid.core.ids import FarmId, NodeId
-from tfgrid.core.schema import Value
+from tfgrid.core.schema import Integer, Value
 from tfgrid.ledger import bcdb
 from tfgrid.ledger.farm.model import NodeInventory, NodeRegister, Offer
 
@@ -33,34 +34,34 @@ class FarmRow(Value, frozen=True):
     """A farm and its latest offer; -1 stands for no position."""
 
     name: str
-    created: int
+    created: Integer
     offer: Offer | None = None
-    offered: int = -1
+    offered: Integer = -1
 
 
 class NodeRow(Value, frozen=True):
     """A node's latest registration and inventory, and which registration its farmer admitted.
 
-    `first` is the position of its first registration, `admitted_registered` of the one that was admitted:
-    with them a bundle can be replayed.
+    `first` is the position of its first registration, `admitted_registered` of the one that was
+    admitted: with them a bundle can be replayed.
     """
 
     name: str
     registration: NodeRegister
-    registered: int
-    first: int
+    registered: Integer
+    first: Integer
     admitted: str = ""
-    admission: int = -1
-    admitted_registered: int = -1
+    admission: Integer = -1
+    admitted_registered: Integer = -1
     inventory: NodeInventory | None = None
-    inventoried: int = -1
+    inventoried: Integer = -1
 
 
 class SourceRow(Value, frozen=True):
     """A chunk server, and the position at which it was announced."""
 
     url: str
-    position: int
+    position: Integer
 
 
 @cache

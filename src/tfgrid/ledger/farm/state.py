@@ -1,8 +1,8 @@
 """Reading farms, nodes and sources from a view; reserving and releasing capacity in it.
 
-Everything is a function of the view and of a moment of order time (`now_ms`), never of a clock here. A
-reservation ends by itself at its moment, so that a contract whose time is over frees its capacity without
-a record of its own.
+Everything is a function of the view and of a moment of order time (`now_ms`), never of a clock
+here. A reservation ends by itself at its moment, so that a contract whose time is over frees its
+capacity without a record of its own.
 """
 
 from __future__ import annotations

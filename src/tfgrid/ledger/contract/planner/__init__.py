@@ -1,7 +1,8 @@
 """Order to plan: a pure function of order, recipe and inventory.
 
-A plan holds the proposal that it would register, byte for byte, and why each workload is where it is. It cannot
-act: whoever registers it runs `check_plan` against the view of that moment, which refuses a plan that is stale.
+A plan holds the proposal that it would register, byte for byte, and why each workload is where it
+is. It cannot act: whoever registers it runs `check_plan` against the view of that moment, which
+refuses a plan that is stale.
 
 | module | what it holds |
 |---|---|

@@ -1,8 +1,8 @@
 """The smallest change to an order that would fit, found by trying small changes.
 
-Tried are, one at a time: less of one resource for like containers (the most that fits, by bisection), then for
-all containers; other farms, countries, nodes or trust classes; a weaker spread; a higher price cap. What is
-suggested was searched for on the whole inventory and fits.
+Tried are, one at a time: less of one resource for like containers (the most that fits, by
+bisection), then for all containers; other farms, countries, nodes or trust classes; a weaker
+spread; a higher price cap. What is suggested was searched for on the whole inventory and fits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from tfgrid.core.schema import Name, Text, Value
+from tfgrid.core.schema import Integer, Name, Text, Value
 from tfgrid.core.units import Money, money_text
 from tfgrid.ledger.contract.model import Constraints, Container, Network, Workload, asked
 from tfgrid.ledger.contract.planner.order import Order
@@ -52,14 +52,15 @@ _STEPS_TRIED_MAX: Final = 2_000
 
 
 class Change(Value, frozen=True):
-    """One change that makes an order fit: `field` of these workloads becomes `value`, at most or exactly.
+    """One change that makes an order fit: `field` of these workloads becomes `value`.
 
-    `parameters` says the same as settings of the recipe (`--set memory=64MiB`), where one of them decides it.
+    `parameters` says the same as settings of the recipe (`--set memory=64MiB`), where one of them
+    decides it.
     """
 
     field: Field
     workloads: tuple[Name, ...]
-    value: str | int | tuple[str, ...]
+    value: str | Integer | tuple[str, ...]
     text: Text
     parameters: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -103,7 +104,7 @@ def find_changes(
 
 
 def _emptiest(nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
-    """The nodes worth a trial: of each farm the emptiest, and the emptiest of all, in each dimension."""
+    """The nodes worth a trial: the emptiest of each farm and of all, in each dimension."""
     kept: dict[str, NodeInfo] = {}
     per_farm: dict[tuple[str, str], int] = {}
     for name in ("memory_bytes", "cpu_millis", "ssd_bytes"):

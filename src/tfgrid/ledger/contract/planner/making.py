@@ -46,9 +46,9 @@ def plan(order: Order, recipe: Recipe, images: Mapping[str, Image], inventory: I
     """Plan an order; the same arguments give the same bytes.
 
     Raises:
-        errors.NoFit: TFG-2350. In the details, `reasons` maps each refused node's id to its reasons, `names` the
-            ids to names, `grid` what no node could mend, and `changes` lists what would fit, the smallest
-            first, as documents of `Change`.
+        errors.NoFit: TFG-2350. In the details, `reasons` maps each refused node's id to its
+            reasons, `names` the ids to names, `grid` what no node could mend, and `changes` lists
+            what would fit, the smallest first, as documents of `Change`.
         errors.BadInput: what `render` and `check_rule` raise; TFG-2351, a role has no approver.
         errors.NotAllowed: TFG-2381, a payment that is not carried out yet.
 

@@ -6,7 +6,7 @@ from msgspec import field
 
 from tfgrid.core import canonical, ids
 from tfgrid.core.ids import Digest
-from tfgrid.core.schema import Base64, Count, Moment, Name, Seconds, Text, Value
+from tfgrid.core.schema import Base64, Count, Integer, Moment, Name, Seconds, Text, Value
 from tfgrid.core.units import Money
 from tfgrid.ledger.contract.model import Access, Policy, Proposal
 from tfgrid.ledger.farm import Payment
@@ -17,15 +17,16 @@ __all__ = ["Order", "Plan", "PlanRow", "plan_digest"]
 class Order(Value, frozen=True):
     """What a consumer asks of a recipe.
 
-    `approvers` fills the roles of the recipe's rules; `policy`, if given, replaces them. Without a price cap
-    the cap is the planned price. `salt` (16 random bytes as base64url) makes two like orders two contracts.
+    `approvers` fills the roles of the recipe's rules; `policy`, if given, replaces them. Without a
+    price cap the cap is the planned price. `salt` (16 random bytes as base64url) makes two like
+    orders two contracts.
     """
 
     ledger: ids.Ledger
     owner: ids.Author
     name: Name
     salt: Base64
-    parameters: dict[str, str | int | bool] = field(default_factory=dict)
+    parameters: dict[str, str | Integer | bool] = field(default_factory=dict)
     approvers: dict[Name, tuple[ids.Author, ...]] = field(default_factory=dict)
     policy: Policy | None = None
     access: Access | None = None

@@ -1,10 +1,11 @@
 """Places for workloads: cheapest first, complete, with every reason.
 
-The search goes through the workloads, those with the fewest candidates first, and gives each the cheapest node
-that still has room and that its spread permits; where one ends up without a node, it goes back. Ties are
-broken by what is least reserved, then by name and id, so that the same arguments give the same places. Two
-things keep it short: like workloads take their nodes in order, and at each step a node that is in every way
-like one that failed there is not tried. It is complete up to `steps_max` steps, beyond which it gives up and says so.
+The search goes through the workloads, those with the fewest candidates first, and gives each the
+cheapest node that still has room and that its spread permits; where one ends up without a node, it
+goes back. Ties are broken by what is least reserved, then by name and id, so that the same
+arguments give the same places. Two things keep it short: like workloads take their nodes in order,
+and at each step a node that is in every way like one that failed there is not tried. It is complete
+up to `steps_max` steps, beyond which it gives up and says so.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tfgrid.ledger.farm import NodeInfo, Payment
 __all__ = ["Found", "Refused", "search", "steps_max"]
 
 steps_max: Final = 20_000
-"""Nodes tried before the search gives up; a grid that is nearly full of odd pieces may need more."""
+"""Nodes tried before the search gives up."""
 
 Placed: TypeAlias = Container | Route
 Sizes: TypeAlias = tuple[int, int, int, int]
@@ -32,7 +33,7 @@ Sizes: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A node for each container and route, how many had fitted it, and why not those that came before."""
+    """A node for each workload, how many had fitted it, and why not those before."""
 
     nodes: Mapping[str, NodeInfo]
     fitting: Mapping[str, int]
@@ -43,7 +44,8 @@ class Found:
 class Refused:
     """No places: the workload that found none, and every reason of every node that was refused.
 
-    `reasons` is by node id; `grid` holds what no single node could mend. `complete` is false if the search gave up.
+    `reasons` is by node id; `grid` holds what no single node could mend. `complete` is false if the
+    search gave up.
     """
 
     workload: str
@@ -110,7 +112,7 @@ class _Search:
     used: Counter[NodeId] = field(default_factory=Counter)
 
     def run(self, depth: int, spent: int, start: int) -> bool:
-        """Place the workloads from `depth` on; `start` is the first candidate that order among likes allows."""
+        """Place the workloads from `depth` on, the first from candidate `start` on."""
         if depth == len(self.order):
             return True
         workload = self.order[depth]
@@ -303,7 +305,7 @@ _NOTES_MAX: Final = 3
 
 
 def _why_skipped(task: _Search, workload: Placed, chosen: _Seat, payment: Payment) -> list[str]:
-    """Why not the nodes that would have come before, then why others were refused; a few of each."""
+    """Why not the nodes that would have come before, then why others were refused; a few."""
     notes: list[str] = []
     for seat in task.candidates[workload.name]:
         if seat is chosen or len(notes) == _NOTES_MAX:
