@@ -26,7 +26,7 @@ from tfgrid.core.ids import ContractId, Digest, FarmId, NodeId
 from tfgrid.core.rng import SystemRng
 from tfgrid.core.schema import Value
 from tfgrid.core.store import MemoryStore
-from tfgrid.core.transport import MemoryTransport
+from tfgrid.core.transport import MemoryTransport, Request, Response
 from tfgrid.core.units import Capacity
 from tfgrid.doors import api
 from tfgrid.jumpscale.sal import claims, links
@@ -57,6 +57,7 @@ class Ground:
             clock=SystemClock(), signed=MemoryStore(),
         )  # fmt: skip
         self.service = bcdb.Service(self.ledger)
+        self.serving = self.service.handle
         self.chunks = flist.ChunkStore(directory / "chunks")
         self.image = self._publish_image()
         self.config = self._provision(token)
@@ -103,6 +104,10 @@ class Ground:
         )  # fmt: skip
         zos.write_config(self.node_directory, config)
         return config
+
+    async def answer(self, request: Request) -> Response:
+        """What the ledger's address answers; a test may put another server there."""
+        return await self.serving(request)
 
     # The node's process
 
@@ -279,7 +284,7 @@ async def ground(directory: Path) -> AsyncIterator[Ground]:
     links.AddressAdd(link=made.bridge, address=f"{made.gateway}/24").perform()
     stop = asyncio.Event()
     handlers = (
-        (made.service.handle, ledger_port),
+        (made.answer, ledger_port),
         (flist.Service(made.chunks).handle, chunks_port),
     )
     servers = [

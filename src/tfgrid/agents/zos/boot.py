@@ -82,7 +82,7 @@ def make(config: Config) -> None:
         namespaces.Unpin(path=here / "mnt").perform()
         namespaces.Unpin(path=here / "net").perform()
         namespaces.Pin(mnt=here / "mnt", net=here / "net").perform()
-    _in_mount_namespace(here / "mnt", lambda: _furnish_mounts(tree))
+    _in_mount_namespace(here / "mnt", lambda: _furnish_mounts(tree, here))
     _furnish_network(config, here / "net")
 
 
@@ -163,9 +163,11 @@ def _in_mount_namespace(pin: Path, furnish: Callable[[], None]) -> None:
         raise faults[0]
 
 
-def _furnish_mounts(tree: cgroups.Tree) -> None:
+def _furnish_mounts(tree: cgroups.Tree, here: Path) -> None:
     for entry in mounts.under(runtime_root):
-        mounts.Unmount(target=entry.target, lazy=True).perform()
+        # What is below `here` are this node's own containers; the rest came along from the machine.
+        if here not in (entry.target, *entry.target.parents):
+            mounts.Unmount(target=entry.target, lazy=True).perform()
     table = {(entry.target, entry.kind) for entry in mounts.table()}
     hidden = tree.unified if tree.layout == "hybrid" else None
     if hidden is not None and (hidden, "cgroup2") in table:
@@ -253,10 +255,13 @@ def _kill(tree: cgroups.Tree, config: Config) -> None:
 
 def _remove_groups(name: str) -> None:
     """Remove a group from every hierarchy, those that have no controller too, and its parents if empty."""
+    deadline = time.monotonic() + kill_seconds_max
     roots = [entry.target for entry in mounts.table() if entry.kind in {"cgroup", "cgroup2"}]
     for root in roots:
         for folder, _, _ in os.walk(root / name, topdown=False):
-            _remove_if_empty(Path(folder))
+            # A process that was killed leaves its group a moment after it left the list.
+            while not _remove_if_empty(Path(folder)) and time.monotonic() < deadline:
+                time.sleep(0.01)
         for parent in (root / name).parents:
             if parent == root or not _remove_if_empty(parent):
                 break
