@@ -1,9 +1,10 @@
-"""How many entries a second the ledger takes, alone and from many authors at once, as ratios in one run.
+"""How many entries a second the ledger takes, from one author and from many, as ratios.
 
     python bench/ledger.py [--seconds 5]
 
-Each way is measured in this process, on a temporary directory: submissions straight into the orderer, and
-through the HTTP door with verifying clients. The ratio of many authors to one shows what group commit gives.
+Each way is measured in this process, on a temporary directory: submissions straight into the
+orderer, and through the HTTP door with verifying clients. The ratio of many authors to one shows
+what group commit gives.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ async def _rate(desk: Desk, transports: list[Transport], seconds: float) -> tupl
     """Entries a second, and entries a commit, with one author on each transport."""
     authors = [
         bcdb.Author(
-            Keyring.new("author", RNG), bcdb.Client(transport, desk.trust), _CLOCK, registry=REGISTRY
+            Keyring.new("author", RNG), bcdb.Client(way, desk.trust), _CLOCK, registry=REGISTRY
         )
-        for transport in transports
+        for way in transports
     ]  # fmt: skip
     for author in authors:
         await author.register()

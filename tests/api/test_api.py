@@ -1,4 +1,4 @@
-"""HTTP around a handler: limits, problem documents, ready and stop; and the transport that talks to it."""
+"""HTTP around a handler: limits, problems, ready and stop; and the transport to it."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_refusals_are_problem_documents() -> None:
 
 
 def test_bodies_are_bounded() -> None:
-    """The largest body passes, a larger one is refused, declared or counted, and the server goes on."""
+    """The largest body passes; a larger one, declared or counted, is refused."""
 
     async def body(transport: clients.HttpTransport, url: str) -> None:
         fits = await transport.send(Request(method="POST", path="/", body=b"x" * _BODY_MAX))
@@ -151,7 +151,7 @@ async def _raw(url: str, data: bytes) -> bytes:
 
 
 def test_malformed_requests_are_refused() -> None:
-    """Rubbish, a huge head, unknown methods and doubled parameters get a 4xx, and the server lives."""
+    """Rubbish, a huge head, unknown methods and doubled parameters get a 4xx."""
 
     async def body(transport: clients.HttpTransport, url: str) -> None:
         for data in (

@@ -2,8 +2,8 @@
 
     python -m tests.bcdb.crashing DIRECTORY ENTRIES
 
-It opens or founds the ledger, lets alice write, and prints each acknowledged entry's name once it may be
-believed. Whatever kills it, each printed name must be in the ledger afterwards.
+It opens or founds the ledger, lets alice write, and prints each acknowledged entry's name once it
+may be believed. Whatever kills it, each printed name must be in the ledger afterwards.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def test_later_rotations_are_left_out(bundle: tuple[Desk, bytes]) -> None:
 
 
 def test_unknown_kinds(bundle: tuple[Desk, bytes]) -> None:
-    """Without a registry other kinds are judged by header and hash; with one, an unknown kind is refused."""
+    """Without a registry other kinds are judged by header and hash; with one, refused."""
     _desk, data = bundle
 
     assert len(bcdb.verify_bundle(data).entries) == 5

@@ -1,4 +1,4 @@
-"""Nothing acknowledged is lost: the server is killed at any moment, and at every call that commits."""
+"""Nothing acknowledged is lost: the server is killed at any moment and committing call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SERVER = [sys.executable, "-m", "tests.bcdb.crashing"]
 
 
 def _survey(directory: Path) -> tuple[set[str], int]:
-    """Open after a crash, audit, write once more; the texts that are in the ledger, and its size."""
+    """Open after a crash, audit, write once more; the ledger's texts and its size."""
     desk = Desk(
         directory=directory / "ledger", signed=DirectoryStore(directory / "signed"),
         clock=SystemClock(),
@@ -35,7 +35,7 @@ def _survey(directory: Path) -> tuple[set[str], int]:
 
 @pytest.mark.slow
 def test_kill_9_under_load_loses_nothing(tmp_path: Path) -> None:
-    """Six times a server under load is killed; each acknowledged entry is there, and the log audits."""
+    """A server under load is killed six times; each acknowledged entry is in a sound log."""
     acknowledged: set[str] = set()
     size = 0
     for round_number in range(6):
@@ -63,7 +63,7 @@ def test_kill_9_under_load_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace kills at a chosen system call")
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "fsync", "rename"])
 def test_a_crash_at_any_committing_call_loses_nothing(tmp_path: Path, call: str) -> None:
-    """Killed at the n-th write, sync or rename, for n spread over a whole run, the ledger is sound."""
+    """Killed at the n-th write, sync or rename of a run, the ledger is sound."""
     base = tmp_path / "base"
     base.mkdir()
     subprocess.run([*_SERVER, str(base), "1"], check=True, capture_output=True)

@@ -71,7 +71,7 @@ def test_directories_that_are_no_ledger(tmp_path: Path) -> None:
     """Opening nothing, founding over something and opening other files are refused."""
     desk = Desk(directory=tmp_path / "l")
     desk.close()
-    with pytest.raises(errors.Conflict, match="TFG-2202"):
+    with pytest.raises(errors.Conflict, match="TFG-2208"):
         bcdb.SoloLedger.create(
             tmp_path / "l", founder=PEOPLE["founder"], checkpoint_keyrings=[PEOPLE["notary"]],
             registry=bcdb.registry(), clock=desk.clock, signed=MemoryStore(),
@@ -247,7 +247,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_refuses_and_goes_on_when_there_is_room(
     tmp_path: Path, small_disk: Path
 ) -> None:
-    """Entries are refused by name while the disk is full, earlier ones stay readable, later ones pass."""
+    """A full disk refuses by name, earlier entries stay readable, later ones pass."""
     desk = Desk(directory=small_disk / "l", signed=DirectoryStore(tmp_path / "s"))
     run(filled(desk, 3))
     (small_disk / "filler").write_bytes(b"x" * 256 * 1024)

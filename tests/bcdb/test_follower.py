@@ -204,7 +204,9 @@ def test_only_wanted_bodies_are_fetched() -> None:
     assert [key for key, _ in follower.view.scan("note")] == ["n3"]
     asked = [r.query["positions"] for r in meddler.requests if r.path == "/v1/bodies"]
     assert asked == ["0,1,5,12,16,17"]
-    assert bcdb.identity_state(follower.view, PEOPLE["alice"].identity).index == 1  # type: ignore[union-attr]
+    state = bcdb.identity_state(follower.view, PEOPLE["alice"].identity)
+    assert state is not None
+    assert state.index == 1
 
 
 def test_an_entry_against_the_rules_halts_for_good() -> None:
@@ -275,7 +277,7 @@ def test_hostile_answers_are_refused() -> None:
 
 
 def test_a_damaged_store_heals_and_keeps_its_pin() -> None:
-    """A follower whose kept entries are damaged fetches them again, and still knows its checkpoint."""
+    """A follower whose copy is damaged fetches it again, and still knows its checkpoint."""
     desk, store = Desk(), MemoryStore()
     run(filled(desk, 5))
     run(desk.follower(store).sync())
@@ -296,7 +298,7 @@ def test_a_damaged_store_heals_and_keeps_its_pin() -> None:
 
 
 def test_staleness_is_told() -> None:
-    """A ledger that shows the same head again and again becomes stale, a new head makes it fresh."""
+    """A ledger that shows the same head for long is stale, and a new head makes it fresh."""
     desk = Desk()
     assert isinstance(desk.clock, ManualClock)
     run(filled(desk, 1))

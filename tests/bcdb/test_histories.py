@@ -1,4 +1,4 @@
-"""Random histories against an oracle: what the ledger holds is what was accepted, and nothing else."""
+"""Random histories against an oracle: the ledger holds what was accepted, nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOTES = st.builds(
 
 
 class Histories(RuleBasedStateMachine):
-    """People register, write, replay, rotate and misbehave; an oracle in plain Python knows the outcome."""
+    """People register, write, replay, rotate and misbehave; an oracle knows the outcome."""
 
     @initialize()
     def found(self) -> None:

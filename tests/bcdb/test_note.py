@@ -88,7 +88,7 @@ def test_what_is_refused(change: Callable[[str], str], code: str) -> None:
 
 
 def test_unknown_signatures_are_ignored() -> None:
-    """Witnesses may sign: signatures by other names, other keys or of other kinds change nothing."""
+    """Witnesses may sign: signatures by other names, keys or kinds change nothing."""
     foreign = note.sign(msgspec.structs.replace(CHECKPOINT, size=1), [PEOPLE["eve"]]).split("\n\n")[
         1
     ]

@@ -28,7 +28,7 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_positions_are_consecutive_and_time_never_goes_back(desk: Desk) -> None:
-    """Entries stand one after another, and a clock that jumps back does not take the ledger along."""
+    """Entries stand in a row, and a clock that jumps back does not take the ledger along."""
 
     async def scene() -> list[bcdb.Entry]:
         entries = await filled(desk, 5)

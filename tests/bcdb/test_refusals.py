@@ -1,4 +1,4 @@
-"""What the ledger refuses at its service, each with a named error, nothing stored and the service alive."""
+"""What the service refuses: a named error each, nothing stored, the service alive."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_author_whose_clock_is_a_day_ahead(desk: Desk) -> None:
 
 
 def test_signatures_that_do_not_hold(desk: Desk) -> None:
-    """A flipped bit, another's key, a key twice, an unknown key index and no signature are refused."""
+    """A flipped bit, another's key, a key twice, an unknown key and none are refused."""
     signed, body = desk.signed_note("alice", 3)
     good = signed.signatures[0]
     raw = bytearray(canonical.bytes_from(good.signature))
@@ -187,7 +187,8 @@ def test_identities_register_themselves_once(desk: Desk) -> None:
 def test_an_all_zero_key_is_no_identity(desk: Desk) -> None:
     """A small-order key, under which anything verifies, is refused at registration."""
     zero = canonical.text_from(bytes(32))
-    event = identity.Inception(name="zero", keys=(zero,), threshold=1, next="0" * 64)  # type: ignore[arg-type]
+    promised = PEOPLE["eve"].inception.next
+    event = identity.Inception(name="zero", keys=(zero,), threshold=1, next=promised)
     who = canonical.digest(canonical.encode(event))
     entry = desk.signed_note("alice", 0, body=event, kind="identity.create", tags=(), author=who)
 
@@ -215,7 +216,7 @@ def test_an_all_zero_key_is_no_identity(desk: Desk) -> None:
     ],
 )
 def test_bytes_that_are_not_canonical(desk: Desk, change: Any, code: str) -> None:
-    """Duplicate keys, escapes, floats, spaces, depth and truncation are refused before anything else."""
+    """Duplicate keys, escapes, floats, spaces, depth and truncation are refused first."""
     line, _, body = _wire(*desk.signed_note("alice", 3)).partition(b"\n")
 
     assert _code(desk, change(line) + b"\n" + body) == code

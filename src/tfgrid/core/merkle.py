@@ -8,8 +8,9 @@ counted twice.
 they agree. `TFGRID_TWINS=1` runs everything on the twins. Verification follows RFC 9162, section
 2.1.
 
-A log stores the hash of every complete subtree (2^level leaves, aligned) once, when its last leaf is added, so that
-any root or proof needs some tens of reads, however long the log; `HashAt(level, index)` reads one of them:
+A log stores the hash of every complete subtree (2^level leaves, aligned) once, when its last leaf
+is added, so that any root or proof needs some tens of reads, however long the log; `HashAt(level,
+index)` reads one of them:
 
              level 2        [0]
              level 1    [0]     [1]     [2]            a log of 7 leaves stores 7 + 3 + 1 hashes
@@ -212,7 +213,7 @@ class Frontier:
 
 
 def completed(edge: Frontier, leaf: bytes) -> list[tuple[int, int, bytes]]:
-    """Append a leaf hash to the frontier; the (level, index, hash) of each subtree that it completes."""
+    """Append a leaf hash; the (level, index, hash) of each subtree that it completes."""
     rows = [(0, edge.size, leaf)]
     carried, level = leaf, 0
     while edge.size >> level & 1:
@@ -256,7 +257,7 @@ def _path_at(hash_at: HashAt, index: int, start: int, size: int) -> list[bytes]:
 
 
 def consistency_proof_at(hash_at: HashAt, old_size: int, size: int) -> list[bytes]:
-    """The hashes that join the tree over `old_size` leaves to that over `size` (RFC 6962, 2.1.2)."""
+    """The hashes that join the tree of `old_size` leaves to that of `size` (RFC 6962, 2.1.2)."""
     assert 0 < old_size <= size
     return _subproof_at(hash_at, old_size, 0, size, whole=True)
 

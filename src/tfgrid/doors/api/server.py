@@ -2,10 +2,10 @@
 
     bytes -> bounded head (h11) -> bounded body, bounded time -> Request -> handler -> Response
 
-The handler decides everything; this module gives it a socket. Bodies are refused by their declared length before
-a byte of them is read, and by count when no length was declared. Whatever goes wrong is answered as a
-problem document (RFC 9457) and never with what stands in an exception. The socket listens before `ready` is
-called, so that a parent that was told may connect at once.
+The handler decides everything; this module gives it a socket. Bodies are refused by their declared
+length before a byte of them is read, and by count when no length was declared. Whatever goes wrong
+is answered as a problem document (RFC 9457) and never with what stands in an exception. The socket
+listens before `ready` is called, so that a parent that was told may connect at once.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ async def serve(
         log: the access log; requests that fail are lines of level info, others debug.
 
     Raises:
-        errors.Busy: TFG-5202, the address is taken; `errors.MachineLacks` when it cannot be listened on.
+        errors.Busy: TFG-5202, the address is taken; `errors.MachineLacks` when it cannot be
+        listened on.
 
     """
     listener = _listen(host, port, uds)
@@ -196,7 +197,7 @@ class _Door:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says when it listens, without its signal handlers: who starts it decides about signals."""
+    """uvicorn that says when it listens, and leaves signals to whoever starts it."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

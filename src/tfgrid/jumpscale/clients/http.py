@@ -1,8 +1,8 @@
 """The network seam over HTTP/1.1: asyncio streams, with h11 for the protocol.
 
-A general HTTP library costs a command line more time to import than the whole answer may take; this one does
-what a `Transport` needs and no more: kept-alive connections, one deadline for the whole exchange, bounded
-answers. It follows no redirect, sends no cookie and decodes no content.
+A general HTTP library costs a command line more time to import than the whole answer may take; this
+one does what a `Transport` needs and no more: kept-alive connections, one deadline for the whole
+exchange, bounded answers. It follows no redirect, sends no cookie and decodes no content.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class HttpTransport:
                 return await self._exchange(request)
         except (OSError, EOFError) as fault:  # a timeout is an OSError
             raise errors.Unreachable(
-                "TFG-1301", f"no answer ({str(fault) or type(fault).__name__})", where=self.base_url,
+                "TFG-1301", f"no answer: {str(fault) or type(fault).__name__}",
+                where=self.base_url,
                 hint="check that the server runs and can be reached from here",
             ) from fault  # fmt: skip
         except h11.RemoteProtocolError as fault:

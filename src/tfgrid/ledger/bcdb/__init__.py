@@ -1,12 +1,12 @@
 """BCDB: a database in which every write is a signed entry of an append-only, provable log.
 
-The author signs a small **header**; the **body** travels beside it and is named by its hash. An **orderer**
-gives each entry its place and its `order_time`; the log of accepted entries is a Merkle tree (RFC 6962) whose
-head is signed as a **checkpoint** (C2SP tlog-checkpoint). The current state is a **view** that anyone can
-rebuild from the log with the same pure rules.
+The author signs a small **header**; the **body** travels beside it and is named by its hash. An
+**orderer** gives each entry its place and its `order_time`; the log of accepted entries is a Merkle
+tree (RFC 6962) whose head is signed as a **checkpoint** (C2SP tlog-checkpoint). The current state
+is a **view** that anyone can rebuild from the log with the same pure rules.
 
-    Author --SignedEntry + body--> Service --> Orderer --> rules (check, apply) --> log, view, checkpoint
-    Follower <-- leaves, bodies, checkpoint, proof <-- Service        runs the same rules on what it verified
+    Author --signed entry, body--> Service --> Orderer --> rules --> log, view, checkpoint
+    Follower <--leaves, bodies, checkpoint, proof-- Service          and runs the same rules
 
 | module | what it holds |
 |---|---|
@@ -26,20 +26,20 @@ rebuild from the log with the same pure rules.
 
 In short (every call that reaches a server may raise `errors.Unreachable`, TFG-1301):
 
-    registry = bcdb.registry(farm.kinds(), contract.kinds())            # Registry; built-ins included
-    ledger = bcdb.SoloLedger.create(directory, founder=keyring, checkpoint_keyrings=[keyring2],
-                                    registry=registry, clock=clock, signed=store)   # None: in memory, no thread
-    ledger = bcdb.SoloLedger.open(directory, checkpoint_keyrings=..., registry=..., clock=..., signed=store)
-    service = bcdb.Service(ledger)                                      # service.handle(Request) -> Response
-    trust = ledger.trust                                                # or: await bcdb.discover(transport, ledger_id)
+    registry = bcdb.registry(farm.kinds(), contract.kinds())       # built-in kinds included
+    ledger = bcdb.SoloLedger.create(                               # `open` later
+        directory, founder=keyring, checkpoint_keyrings=[notary],  # None: in memory, no thread
+        registry=registry, clock=clock, signed=store)              # a store elsewhere
+    service = bcdb.Service(ledger)                                 # service.handle is a Handler
+    trust = ledger.trust                                           # or: await bcdb.discover(...)
     client = bcdb.Client(transport, trust)
     author = bcdb.Author(keyring, client, clock, registry=registry)
-    await author.register()                                             # identity.create, once
-    entry = await author.submit("farm.create", body, tags=("farm:" + farm_id,), parent="", valid_seconds=600)
-    follower = bcdb.Follower(transport, trust, registry=registry, store=store, clock=clock, wants=None)
-    new_entries = await follower.sync(wait_seconds=20)                  # follower.view, .head, .halted
-    data = await client.bundle([3, 7, 9])                               # bytes
-    verified = bcdb.verify_bundle(data, ledger=ledger_id, registry=registry)  # .view .entries .checkpoint
+    await author.register()                                        # identity.create, once
+    entry = await author.submit("farm.create", body, tags=("farm:f1",), valid_seconds=600)
+    follower = bcdb.Follower(transport, trust, registry=registry, store=store, clock=clock)
+    new_entries = await follower.sync(wait_seconds=20)             # .view .head .halted
+    data = await client.bundle([3, 7, 9])
+    verified = bcdb.verify_bundle(data, ledger=trust.ledger, registry=registry)
 """
 
 from tfgrid.ledger.bcdb.author import Author

@@ -1,8 +1,8 @@
 """Authors that submit safely.
 
-A submission is safe to repeat: the signed bytes are kept until their fate is known, and the ledger answers the
-same bytes with the same place. A sequence is given up only when another entry provably stands there, so that
-no server can make an author sign the same thing twice.
+A submission is safe to repeat: the signed bytes are kept until their fate is known, and the ledger
+answers the same bytes with the same place. A sequence is given up only when another entry provably
+stands there, so that no server can make an author sign the same thing twice.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Author:
     ) -> Entry:  # fmt: skip
         """Sign and submit an entry; returns it with its place, proven.
 
-        Calling again with the same arguments after `errors.Unreachable` sends the same signed bytes again, so
-        that the entry is in the ledger once.
+        Calling again with the same arguments after `errors.Unreachable` sends the same signed bytes
+        again, so that the entry is in the ledger once.
 
         Raises:
             errors.GridError: the refusal, see `rules.check`.
@@ -80,7 +80,7 @@ class Author:
             return await self._place(kind, data, all_tags, parent, valid_seconds)
 
     async def rotate(self) -> Keyring:
-        """Rotate to the promised keys; returns the new keyring, which whoever keeps it must save."""
+        """Rotate to the promised keys; whoever keeps the keyring must save the new one."""
         state = await self._client.identity(self.keyring.identity)
         event, new = self.keyring.rotated(state)
         old, self.keyring = self.keyring, new
@@ -107,7 +107,7 @@ class Author:
         return message
 
     async def _settle(self) -> Entry | None:
-        """Learn the fate of the entry whose answer was lost: its place, or None if it was refused."""
+        """The fate of the entry whose answer was lost: its place, or None if refused."""
         if self._pending is None:
             return None
         try:
@@ -144,7 +144,7 @@ class Author:
         return self._next
 
     async def _is_taken(self, sequence: int) -> bool:
-        """Whether another entry provably stands at a sequence, so that what was signed for it is void."""
+        """Whether another entry provably stands there, so that what was signed for it is void."""
         try:
             await self._client.at_sequence(self.keyring.identity, sequence)
         except errors.NotFound:

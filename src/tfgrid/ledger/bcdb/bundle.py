@@ -1,11 +1,12 @@
 """Proof without network: chosen entries, whatever is needed to judge them, and one checkpoint.
 
-A bundle holds the genesis, the identity events of every author up to the last entry, and the chosen entries,
-each with its body and its inclusion proof under one signed checkpoint. Whoever verifies it takes the trust
-from the genesis, whose hash is the ledger's id, and replays the entries with the same rules as the ledger.
+A bundle holds the genesis, the identity events of every author up to the last entry, and the chosen
+entries, each with its body and its inclusion proof under one signed checkpoint. Whoever verifies it
+takes the trust from the genesis, whose hash is the ledger's id, and replays the entries with the
+same rules as the ledger.
 
-What a bundle shows: these entries are in that ledger, in this order, each signed by keys that were its
-author's at that place. What it cannot show: that nothing was left out between them.
+What a bundle shows: these entries are in that ledger, in this order, each signed by keys that were
+its author's at that place. What it cannot show: that nothing was left out between them.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class _Bundle(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What a bundle proves: its entries with their bodies, in log order, and the view that they make."""
+    """What a bundle proves: entries with their bodies, in log order, and their view."""
 
     trust: Trust
     checkpoint: Checkpoint
@@ -120,13 +121,13 @@ def verify_bundle(
     Args:
         data: the bundle.
         ledger: the ledger that it must be of; None takes the ledger that the bundle names.
-        registry: the kinds to replay with; an entry of another kind is refused. None replays only the
-            built-in kinds and checks the others' headers, signatures and body hashes.
+        registry: the kinds to replay with; an entry of another kind is refused. None replays only
+            the built-in kinds and checks the others' headers, signatures and body hashes.
 
     Raises:
         errors.BadInput: TFG-2131, not a bundle.
-        errors.VerificationFailed: TFG-2132, another ledger; TFG-2101 to TFG-2103, the checkpoint; TFG-2111, an
-            entry is not in its tree; TFG-2114, a body is not the entry's.
+        errors.VerificationFailed: TFG-2132, another ledger; TFG-2101 to TFG-2103, the checkpoint;
+            TFG-2111, an entry is not in its tree; TFG-2114, a body is not the entry's.
         errors.GridError: an entry that the rules refuse.
 
     """

@@ -1,9 +1,9 @@
 """Clients that verify whatever they are told.
 
-A client pins a `Trust` and believes nothing else: every answer carries a signed checkpoint and a proof, each
-checkpoint must be consistent with the one before it, and every body must hash to what its header says. There
-is no way to ask without verifying. What a single answer cannot show is that nothing was left out of a search;
-a `Follower` can.
+A client pins a `Trust` and believes nothing else: every answer carries a signed checkpoint and a
+proof, each checkpoint must be consistent with the one before it, and every body must hash to what
+its header says. There is no way to ask without verifying. What a single answer cannot show is that
+nothing was left out of a search; a `Follower` can.
 """
 
 from __future__ import annotations
@@ -239,8 +239,8 @@ class Client:
     ) -> list[Message]:
         """The current messages in boxes that start with `prefix`.
 
-        A letter whose signature does not hold is left out, as the server could have done. The keys of authors
-        come from `view` (a follower's) or else from the server, by their chains.
+        A letter whose signature does not hold is left out, as the server could have done. The keys
+        of authors come from `view` (a follower's) or else from the server, by their chains.
         """
         answer = await ask(self._transport, "mailbox", Letters, prefix=prefix, author=author)
         checkpoint = await self.checkpoint()
@@ -254,7 +254,7 @@ class Client:
         return good
 
     async def bundle(self, positions: Iterable[int]) -> bytes:
-        """A bundle that proves the entries at these positions, verified; write it to a file as it is."""
+        """A bundle that proves the entries at these positions, verified, as a file holds it."""
         wanted = sorted(set(positions))
         names = ",".join(map(str, wanted))
         data = (await _send(self._transport, "bundle", positions=names)).body
@@ -362,7 +362,8 @@ async def fetch_bodies(transport: Transport, entries: Sequence[Entry]) -> list[b
         answer = await ask(transport, "bodies", Bodies, positions=names)
         if not 0 < len(answer.bodies) <= len(wanted):
             raise _not_asked("bodies")
-        bodies += [body_from(entry, text) for entry, text in zip(wanted, answer.bodies)]  # noqa: B905
+        given = wanted[: len(answer.bodies)]
+        bodies += map(body_from, given, answer.bodies)
     return bodies
 
 

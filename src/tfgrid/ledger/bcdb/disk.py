@@ -1,11 +1,11 @@
 """The ledger's files: one SQLite database and one lock in a directory, or memory.
 
-    DIR/lock            held by flock(2) while a writer has the ledger open; the kernel frees it when it dies
-    DIR/ledger.db       entries, bodies, subtree hashes and the view, changed in one transaction per batch
-    DIR/ledger.db-wal   SQLite's write-ahead log; `synchronous=FULL` syncs it before a commit returns
+    DIR/lock            flock(2) of the one writer; the kernel frees it when the writer dies
+    DIR/ledger.db       entries, bodies, subtree hashes, view; one transaction changes all
+    DIR/ledger.db-wal   SQLite's write-ahead log, synced (`synchronous=FULL`) by each commit
 
-SQLite is a projection and never decides: what counts is the log, whose root is signed. A leaf is read back
-with its hash compared, so that a flipped bit is named and never signed.
+SQLite is a projection and never decides: what counts is the log, whose root is signed. A leaf is
+read back with its hash compared, so that a flipped bit is named and never signed.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ class Database:
 
     Raises:
         errors.Busy: TFG-2201, another process has the ledger open.
-        errors.NotFound: TFG-2202, there is no ledger in the directory; `errors.Conflict` when making one
-            where one is.
+        errors.NotFound: TFG-2202, there is no ledger in the directory.
+        errors.Conflict: TFG-2208, there is one already.
 
     """
 
@@ -278,7 +278,7 @@ def _locked(directory: Path, *, create: bool) -> int:
 
 def _opened(path: Path, *, create: bool) -> sqlite3.Connection:
     if create and path.exists():
-        raise errors.Conflict("TFG-2202", "there is a ledger here already", where=str(path.parent))
+        raise errors.Conflict("TFG-2208", "there is a ledger here already", where=str(path.parent))
     connection = _connect(path.absolute().as_uri() + ("" if create else "?mode=rw"))
     try:
         connection.execute("PRAGMA journal_mode = WAL")

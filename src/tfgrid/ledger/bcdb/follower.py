@@ -1,19 +1,20 @@
 """A complete, verified copy of a ledger's state, which stops for good when lied to.
 
-A follower reads every leaf, recomputes the root itself, and runs the same rules as the ledger; so it knows that
-nothing was left out, and that nothing stands in the log that the rules refuse. It fetches the bodies it
-wants and judges the others by their headers.
+A follower reads every leaf, recomputes the root itself, and runs the same rules as the ledger; so
+it knows that nothing was left out, and that nothing stands in the log that the rules refuse. It
+fetches the bodies it wants and judges the others by their headers.
 
-    page --> checkpoint signed? --> continues ours? --> root recomputed? --> bodies match? --> rules agree? --> view
+    page --> signed? --> continues ours? --> root recomputed? --> bodies match? --> rules --> view
 
-**Halting.** A checkpoint of another log, a log that shrank, another history or an entry against the rules ends the
-following for good: the reason and both checkpoints are kept in the store, and every later `sync` refuses. An
-older checkpoint of the same history shown again is refused without halting, since anybody on the way could
-do that, and so is an answer that is merely damaged: before a page alone counts as a lie, the server is asked again.
+**Halting.** A checkpoint of another log, a log that shrank, another history or an entry against the
+rules ends the following for good: the reason and both checkpoints are kept in the store, and every
+later `sync` refuses. An older checkpoint of the same history shown again is refused without
+halting, since anybody on the way could do that, and so is an answer that is merely damaged: before
+a page alone counts as a lie, the server is asked again.
 
-**Store.** Verified entries are kept in segments, then the checkpoint. A restart replays them through the same rules,
-without network. Segments that do not give the checkpoint's root are dropped and fetched again; the checkpoint
-stays, and the new copy must agree with it.
+**Store.** Verified entries are kept in segments, then the checkpoint. A restart replays them
+through the same rules, without network. Segments that do not give the checkpoint's root are dropped
+and fetched again; the checkpoint stays, and the new copy must agree with it.
 """
 
 from __future__ import annotations
@@ -127,20 +128,21 @@ class Follower:
         return self.head.order_time + since_ms
 
     def stale_seconds(self) -> float:
-        """How long the ledger has shown no newer checkpoint; infinite before a fresh one came in this run."""
+        """How long there was no newer checkpoint; infinite before a fresh one came in this run."""
         if self._fresh_ms is None:
             return math.inf
         return (self._clock.monotonic_ms() - self._fresh_ms) / 1000
 
     async def sync(self, wait_seconds: int = 0) -> list[Entry]:
-        """Read up to the ledger's head; returns the entries that were not returned before, in order.
+        """Read up to the ledger's head; returns the entries not returned before, in order.
 
         Args:
             wait_seconds: how long the server may hold the answer while there is nothing new.
 
         Raises:
-            errors.VerificationFailed: TFG-2121, halted, now or before; TFG-2122 an old checkpoint shown again,
-                TFG-2112 to TFG-2115 a damaged answer: nothing was believed, and it may be tried again.
+            errors.VerificationFailed: TFG-2121, halted, now or before; TFG-2122 an old checkpoint
+                shown again; TFG-2112 to TFG-2115 a damaged answer: nothing of it was believed,
+                and it may be tried again.
             errors.Unreachable: TFG-1301.
 
         """
@@ -178,7 +180,7 @@ class Follower:
             ) from fault
 
     async def _is_ours_now(self) -> bool:
-        """Whether the server, asked again, shows a checkpoint of our ledger: then the first was damaged."""
+        """Whether the server, asked again, shows our ledger: then the first was damaged."""
         try:
             note.read((await ask(self._transport, "checkpoint", Head)).checkpoint, self.trust)
         except errors.VerificationFailed as fault:
@@ -370,7 +372,7 @@ class Follower:
                 self._gather(entry, raw)
 
     def _forget(self) -> None:
-        """Drop a damaged copy; the checkpoint stays, and what is fetched again must agree with it."""
+        """Drop a damaged copy; what is fetched again must agree with the checkpoint."""
         self.view = MemoryView()
         self._edge, self._hashes, self._last_time = merkle.Frontier(), bytearray(), 0
         self._segment = _Segment(first=0, leaves=(), bodies=())
@@ -393,7 +395,8 @@ class Follower:
 def _halted(halt: Halt, ledger: str) -> errors.VerificationFailed:
     return errors.VerificationFailed(
         "TFG-2121", f"this ledger is followed no more: {halt.reason}", where=ledger,
-        hint="both checkpoints are kept in the follower's store; somebody must look", cause=halt.code,
+        hint="both checkpoints are kept in the follower's store; somebody must look",
+        cause=halt.code,
     )  # fmt: skip
 
 

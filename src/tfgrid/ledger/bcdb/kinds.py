@@ -1,11 +1,11 @@
 """Record kinds and their registry; genesis and identity are built in, all others are handed in.
 
-A kind is a name, the type of its body and two functions of (view, entry, body): `check` reads and raises,
-`apply` changes the view. Neither has a clock, chance or I/O: the time is `entry.order_time`, so that every
-follower comes to the same verdict.
+A kind is a name, the type of its body and two functions of (view, entry, body): `check` reads and
+raises, `apply` changes the view. Neither has a clock, chance or I/O: the time is
+`entry.order_time`, so that every follower comes to the same verdict.
 
-Built-in tables of the view: `identity` (id -> canonical State), `identity-event` (id/index -> position),
-`author` (id -> next sequence), `entry` (digest -> position).
+Built-in tables of the view: `identity` (id -> canonical State), `identity-event` (id/index ->
+position), `author` (id -> next sequence), `entry` (digest -> position).
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Kind(Generic[Body]):
         check: raises a `GridError` if the entry must not be accepted; reads only.
         apply: changes the view for an accepted entry.
         tags: the tags that an entry with this body must carry.
-        signer: whose keys must have signed; the author's as the view has them, but for built-in kinds.
+        signer: whose keys must have signed; the author's as the view has them, but for built-in
+            kinds.
 
     """
 

@@ -4,9 +4,10 @@
     message  replaces the author's earlier one in the same box; its sequence must grow
     letter   a message with its signatures: what is posted, kept and read
 
-The log holds transitions; what repeats goes here and is gone when the server restarts, since the next
-heartbeat brings it back. `at` is the author's reading of the ledger's time, and `at + ttl` is when the message
-counts as absent, for the server and for every reader, so that an old heartbeat shown again says nothing.
+The log holds transitions; what repeats goes here and is gone when the server restarts, since the
+next heartbeat brings it back. `at` is the author's reading of the ledger's time, and `at + ttl` is
+when the message counts as absent, for the server and for every reader, so that an old heartbeat
+shown again says nothing.
 """
 
 from __future__ import annotations

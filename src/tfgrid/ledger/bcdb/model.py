@@ -1,11 +1,11 @@
-"""Headers, entries, trust, and the values that travel; their bytes are drawn in `docs/formats/log.md`.
+"""Headers, entries, trust, and the values that travel; `docs/formats/log.md` has their bytes.
 
-    SignedEntry = header + signatures                 what an author submits, with the body beside it
-    Leaf        = header + signatures + order_time    what the log hashes: leaf_hash(canonical(Leaf))
+    SignedEntry = header + signatures                 what an author submits, beside the body
+    Leaf        = header + signatures + order_time    what the log hashes
     Entry       = Leaf + position                     what rules and readers see
 
-An entry's **digest** is the hash of its header: it names what the author signed, wherever it ends up. A
-ledger's id is the digest of its first entry, the genesis.
+An entry's **digest** is the hash of its header: it names what the author signed, wherever it ends
+up. A ledger's id is the digest of its first entry, the genesis.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ Positions: TypeAlias = Annotated[tuple[Count, ...], Meta(max_length=limits.feed_
 class Header(Value, frozen=True):
     """What an author signs.
 
-    `sequence` counts the author's entries in this ledger from 0; `parent` is the digest of the entry that
-    this one follows, or empty; `not_after` is the last order time at which it may be accepted.
+    `sequence` counts the author's entries in this ledger from 0; `parent` is the digest of the
+    entry that this one follows, or empty; `not_after` is the last order time at which it may be
+    accepted.
     """
 
     ledger: ids.Ledger
@@ -167,8 +168,8 @@ class Trust(Value, frozen=True):
 class Checkpoint(Value, frozen=True):
     """The head of a log at a moment: so many leaves, with this root.
 
-    `order_time` never goes back from one checkpoint to the next. `map_root` is reserved for a root over
-    per-node maps and is empty for now.
+    `order_time` never goes back from one checkpoint to the next. `map_root` is reserved for a root
+    over per-node maps and is empty for now.
     """
 
     origin: str
@@ -205,8 +206,8 @@ class Inclusion(Value, frozen=True):
 class Page(Value, frozen=True):
     """Answer: consecutive leaves from `first` on.
 
-    `consistency` joins the tree after the last of them to the checkpoint; `bodies` run beside `leaves`, a
-    body left out being None.
+    `consistency` joins the tree after the last of them to the checkpoint; `bodies` run beside
+    `leaves`, a body left out being None.
     """
 
     first: Count
@@ -226,7 +227,7 @@ class Found(Value, frozen=True):
 
 
 class Bodies(Value, frozen=True):
-    """Answer: bodies of the positions asked for, in that order; the server may leave off the last ones."""
+    """Answer: bodies in the order asked for; the server may leave off the last ones."""
 
     bodies: Annotated[tuple[BodyText, ...], Meta(max_length=limits.feed_page_entries_max)]
 
@@ -239,7 +240,7 @@ class Equivocation(Value, frozen=True):
 
 
 class Standing(Value, frozen=True):
-    """Answer: where an author stands: the sequence expected next, and where its identity's events are."""
+    """Answer: an author's next sequence, and the positions of its identity's events."""
 
     author: ids.Author
     next_sequence: Count
@@ -247,7 +248,7 @@ class Standing(Value, frozen=True):
 
 
 def origin_of(ledger: LedgerId) -> str:
-    """The origin line of a ledger's checkpoints; it holds the ledger id, so it cannot be another's."""
+    """The origin line of a ledger's checkpoints; it holds the ledger id and so is its own."""
     return f"tfgrid/ledger/{ledger}"
 
 

@@ -8,10 +8,10 @@
 
     — tfgrid/ledger/<ledger id> <base64 of key hash (4 bytes) and Ed25519 signature (64 bytes)>
 
-The key hash is the first four bytes of SHA-256(name, newline, 0x01, public key). The signature covers the text
-up to and with the newline before the empty line. Signatures of unknown keys are ignored, as witnesses may
-add theirs; a bad signature by a known key refuses the note. Other extension lines are ignored, since the
-ledger signed them.
+The key hash is the first four bytes of SHA-256(name, newline, 0x01, public key). The signature
+covers the text up to and with the newline before the empty line. Signatures of unknown keys are
+ignored, as witnesses may add theirs; a bad signature by a known key refuses the note. Other
+extension lines are ignored, since the ledger signed them.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def read(note: str, trust: Trust) -> Checkpoint:
     """The checkpoint in a signed note, if those who are trusted signed it.
 
     Raises:
-        errors.VerificationFailed: TFG-2101 malformed, TFG-2102 of another log, TFG-2103 not signed by
-            enough of the trusted keys.
+        errors.VerificationFailed: TFG-2101 malformed, TFG-2102 of another log, TFG-2103 not signed
+            by enough of the trusted keys.
 
     """
     text, signatures = _split(note)

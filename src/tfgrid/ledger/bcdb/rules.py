@@ -3,11 +3,12 @@
     for this ledger -> known kind -> body as declared -> tags -> signed by the author's keys
     -> next of its author -> in time -> after its parent -> the kind's own check
 
-The first that fails is the refusal. Nothing here has a clock: "in time" compares the header's `not_after` with
-the order time that the orderer stamped. Whoever holds an earlier checkpoint comes to the same verdicts.
+The first that fails is the refusal. Nothing here has a clock: "in time" compares the header's
+`not_after` with the order time that the orderer stamped. Whoever holds an earlier checkpoint comes
+to the same verdicts.
 
-An entry whose body somebody chose not to fetch is checked by its header alone and changes only the built-in
-tables.
+An entry whose body somebody chose not to fetch is checked by its header alone and changes only the
+built-in tables.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def check(
 
     Raises:
         errors.BadInput: TFG-2002 unknown kind, TFG-2003 other body than declared, TFG-2007 tags.
-        errors.NotAllowed: TFG-2001 for another ledger, TFG-2005 out of time, TFG-2006 unknown parent, TFG-2011
-            unknown author.
+        errors.NotAllowed: TFG-2001 for another ledger, TFG-2005 out of time, TFG-2006 unknown
+            parent, TFG-2011 unknown author.
         errors.Conflict: TFG-2004 not the author's next entry.
         errors.VerificationFailed: TFG-1413 not signed by the author's current keys.
         errors.GridError: whatever the kind's own check refuses.
@@ -160,7 +161,7 @@ def _check_time(entry: Entry) -> None:
     if not 0 <= validity_ms <= limits.entry_validity_seconds_max * 1000:
         raise errors.NotAllowed(
             "TFG-2005",
-            "the entry expired" if validity_ms < 0 else "the entry is valid for longer than allowed",
+            "the entry expired" if validity_ms < 0 else "the entry is valid for too long",
             where=entry.header.author, hint="set the clock right and sign again",
             order_time=entry.order_time,
         )  # fmt: skip

@@ -16,8 +16,8 @@
 | `POST /v1/mailbox` with a letter | nothing |
 | `GET /v1/mailbox?prefix=&author=` | Letters |
 
-`known` is a size whose root the asker holds; the answer's checkpoint is shown to be consistent with it.
-Refusals are problem documents (RFC 9457). Everything in a request is bounded before it is used.
+`known` is a size whose root the asker holds; the answer's checkpoint is shown to be consistent with
+it. Refusals are problem documents (RFC 9457). Everything in a request is bounded before it is used.
 """
 
 from __future__ import annotations

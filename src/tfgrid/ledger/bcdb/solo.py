@@ -1,18 +1,19 @@
 """The embedded orderer: one process, one writer, group commit.
 
-    submit --advisory check--> bounded queue --> writer thread: stamp, check again, one transaction per batch
+    submit --advisory check--> bounded queue --> writer thread: stamp, check again, commit a batch
                                                   |-> sign the head, keep it apart, publish it
                                                   `-> answer everyone in the batch
 
-Order is decided in one place, the writer. While it syncs one batch the next gathers in the queue, so that many
-authors share one sync. A ledger in memory has no thread: a submission is placed within the call, so that a
-simulation runs in one thread from one seed.
+Order is decided in one place, the writer. While it syncs one batch the next gathers in the queue,
+so that many authors share one sync. A ledger in memory has no thread: a submission is placed within
+the call, so that a simulation runs in one thread from one seed.
 
-The last signed checkpoint is kept in a store of its own, apart from the directory, before it is shown to anybody.
-A ledger restored from an older copy is then smaller than what it signed, and does not open.
+The last signed checkpoint is kept in a store of its own, apart from the directory, before it is
+shown to anybody. A ledger restored from an older copy is then smaller than what it signed, and does
+not open.
 
-A full disk refuses the batch and nothing else; any other fault of the disk stops the ledger until it is opened,
-and thereby verified, again: after a failed sync nobody knows what is on the disk.
+A full disk refuses the batch and nothing else; any other fault of the disk stops the ledger until
+it is opened, and thereby verified, again: after a failed sync nobody knows what is on the disk.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class _Job:
 
 
 class SoloLedger:
-    """A ledger in a directory, or in memory, with its own orderer; make it with `create` or `open`."""
+    """A ledger in a directory or in memory, with its orderer; see `create` and `open`."""
 
     def __init__(
         self, database: Database, trust: Trust, *, checkpoint_keyrings: Sequence[Keyring],
@@ -130,7 +131,7 @@ class SoloLedger:
             queue_entries_max: how many submissions may wait.
 
         Raises:
-            errors.Conflict: TFG-2202, there is a ledger already.
+            errors.Conflict: TFG-2208, there is a ledger already.
             errors.Busy: TFG-2201, another process has it open.
 
         """
@@ -167,8 +168,8 @@ class SoloLedger:
         Raises:
             errors.NotFound: TFG-2202, there is none.
             errors.Busy: TFG-2201, another process has it open.
-            errors.VerificationFailed: TFG-2206, it is smaller than or another than what it signed; TFG-2207, its
-                files are damaged; TFG-2209, these are not its checkpoint keys.
+            errors.VerificationFailed: TFG-2206, it is smaller than or another than what it signed;
+                TFG-2207, its files are damaged; TFG-2209, these are not its checkpoint keys.
 
         """
         database = Database(directory, create=False)
@@ -197,7 +198,7 @@ class SoloLedger:
         return self._database.reader()
 
     def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
-        """Call `watcher`, from the writer's thread, after each published head; returns how to stop it."""
+        """Call `watcher`, in the writer's thread, after each head; returns how to stop it."""
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
 
@@ -224,12 +225,12 @@ class SoloLedger:
         return await asyncio.wrap_future(job.answer)
 
     def refresh(self) -> None:
-        """Sign the head again if the last signature is old; without a writer thread, readers call this."""
+        """Sign an old head again; readers call this where there is no writer thread."""
         if self._writer is None and self._is_due():
             self._publish()
 
     def audit(self) -> int:
-        """Replay the log into a fresh view, hold it against the live one, and return the number of entries.
+        """Replay the log, hold its view against the live one, and return the number of entries.
 
         Raises:
             errors.VerificationFailed: TFG-2207.
@@ -267,7 +268,7 @@ class SoloLedger:
         return Entry.at(position, canonical.parse(row[0], Leaf))
 
     def _advise(self, job: _Job) -> None:
-        """Refuse early what would be refused anyway; a double signature goes on, to be put on record."""
+        """Refuse early what would be refused; a double signature goes on, to be recorded."""
         self._check_whole()
         entry = stamped(job.signed, self.now_ms(), self._head[1].size)
         try:

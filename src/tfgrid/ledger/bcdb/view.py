@@ -1,9 +1,9 @@
 """The state of a ledger as tables of bytes.
 
-A view holds nothing that the log does not: whoever replays the log gets the same view, byte for byte. Rules
-read and write it through this protocol only, so that one rule serves the ledger's database, a follower's
-memory and an offline bundle. Iteration is sorted by key, because an order that differs between two machines
-would be a fork.
+A view holds nothing that the log does not: whoever replays the log gets the same view, byte for
+byte. Rules read and write it through this protocol only, so that one rule serves the ledger's
+database, a follower's memory and an offline bundle. Iteration is sorted by key, because an order
+that differs between two machines would be a fork.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class MemoryView:
 
 
 class Overlay:
-    """Changes over another view, kept apart until `flush`, so that a rule that fails changes nothing."""
+    """Changes over another view, kept apart until `flush`: a rule that fails changes nothing."""
 
     def __init__(self, below: View) -> None:
         self._below = below
