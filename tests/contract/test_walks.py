@@ -21,7 +21,10 @@ STEPS = st.one_of(
     st.tuples(st.just("all"), CONTRACTS, st.sampled_from(["accepted", "running", "ended"])),
     st.tuples(st.just("one"), CONTRACTS, st.integers(0, 3),
               st.sampled_from(["accepted", "refused", "running", "failed", "ended"])),
-    st.tuples(st.just("later"), st.sampled_from([1, 30, 61, 86_400, 31 * 86_400])),
+    st.tuples(st.just("start"), CONTRACTS),
+    st.tuples(st.just("quorum"), CONTRACTS, st.sampled_from(["deploy", "deploy", "delete"])),
+    st.tuples(st.just("later"), st.sampled_from([1, 5, 20, 30, 61])),
+    st.tuples(st.just("later"), st.just(1) | st.sampled_from([86_400, 31 * 86_400])),
 )  # fmt: skip
 
 
@@ -37,15 +40,18 @@ class _Walk:
             self.stage.later(rest[0])
             return
         number = rest[0]
-        if verb == "propose" and number not in self.running:
-            settings = {"memory": rest[1], "host": f"h{number % 2}.grid.localhost"}
-            salt = "ABCD"[number] * 22
-            self.running[number] = self.stage.propose(salt=salt, parameters=settings)
         if number not in self.running:
-            return
+            memory = rest[1] if verb == "propose" else "2GiB"
+            parameters = {"memory": memory, "host": f"h{number % 3}.grid.localhost"}
+            salt = "ABCD"[number] * 22
+            self.running[number] = self.stage.propose(salt=salt, parameters=parameters)
         running = self.running[number]
         if verb == "vote":
             running.approve(rest[1], action=rest[2], decision=rest[3])
+        if verb == "start":
+            running.approve("budget", "legal").accept().run()
+        if verb == "quorum":
+            running.approve("budget", "legal", action=rest[1])
         if verb == "all":
             self._report_all(running, rest[1])
         if verb == "one":
@@ -76,7 +82,8 @@ class _Walk:
         assert len(held) == len(set(held))
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, min_size=15, max_size=60))
 def test_the_ledger_never_promises_more_than_there_is(steps: list[tuple[Any, ...]]) -> None:
     """Capacity is not exceeded, a host name is held once, final phases are final."""
