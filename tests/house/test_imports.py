@@ -13,7 +13,7 @@ from tests.house import tree
 _PLANTED = {
     "core/planted.py": "from tfgrid import doors\n",
     "ledger/farm/planted.py": "from tfgrid.ledger import contract\nimport httpx\nimport socket\n",
-    "capacity/container/planted.py": "from tfgrid.capacity import znet\nimport pyroute2\n",
+    "capacity/container/planted.py": "from tfgrid.capacity import znet\n",
     "agents/zos/planted.py": "from tfgrid.agents import threebot\nimport litestar\n",
     "capacity/flist/model.py": "from tfgrid.capacity.flist import client\n",
     "capacity/flist/client.py": "x = 1\n",
