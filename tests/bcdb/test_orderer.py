@@ -276,3 +276,27 @@ def test_a_threshold_of_checkpoint_keys(tmp_path: Path) -> None:
 
     with pytest.raises(errors.VerificationFailed, match="TFG-2209"):
         bcdb.SoloLedger.open(tmp_path / "l", checkpoint_keyrings=keys[:1], **options)
+
+
+def test_a_waiting_follower_is_told_at_once(tmp_path: Path) -> None:
+    """A question held for up to 20 seconds is answered when an entry comes, and by the deadline."""
+    desk = Desk(directory=tmp_path / "ledger", clock=SystemClock())
+
+    async def scene() -> None:
+        follower = desk.follower()
+        await follower.sync()
+        waiting = asyncio.create_task(follower.sync(20))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        entry = await desk.author("bob").submit("identity.create", PEOPLE["bob"].inception)
+        assert await asyncio.wait_for(waiting, 5) == [entry]
+        gone = asyncio.create_task(follower.sync(20))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        assert isinstance((await asyncio.gather(gone, return_exceptions=True))[0], BaseException)
+        assert await asyncio.wait_for(follower.sync(1), 5) == []
+        assert desk.service._waiting == 0
+        assert desk.ledger._watchers == []
+
+    run(scene())
+    desk.close()
