@@ -117,7 +117,8 @@ async def _watch(session: Session, targets: list[str]) -> tuple[int, int]:
     """Ask every page for some seconds; how often, and how often it answered."""
     asked, answered = 0, 0
     certificate = session.paths.root_certificate
-    until = session.clock.monotonic_ms() + _ASK_SECONDS * 1000
+    seconds = min(_ASK_SECONDS, session.settings.timeout)
+    until = session.clock.monotonic_ms() + seconds * 1000
     while targets and session.clock.monotonic_ms() < until:
         for url in targets:
             asked += 1

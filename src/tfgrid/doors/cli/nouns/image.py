@@ -54,16 +54,23 @@ def build(settings: Settings, directory: Path, progress: Progress) -> answers.Im
             "TFG-5006", f"there is no file {directory}/image.toml", where=str(directory.absolute())
         )
     paths, grid, store = _store(settings)
+    signer = settings.identity or "expert"
     if settings.dry_run:
-        name = builders.read(directory).name
-        progress.change(name, "would be built and published")
-    ring = localgrid.keyring(paths, grid, settings.identity or "expert")
+        return _would_build(builders.read(directory), signer)
+    ring = localgrid.keyring(paths, grid, signer)
     made = builders.build(
         directory, keyring=ring, store=store, cache=paths.build_cache,
         progress=lambda line: progress.change(directory.name, line),
     )  # fmt: skip
     found = next(image for image in flist.images(store) if image.digest == made.digest)
     return _answer(found, "unchanged" if made.cached else "built")
+
+
+def _would_build(described: builders.Description, signer: str) -> answers.Image:
+    return answers.Image(
+        name=described.name, digest="", signer="", signer_name=signer, entries=0, content_bytes=0,
+        stored_bytes=0, chunks=0, arguments=list(described.entrypoint), state="would be built",
+    )  # fmt: skip
 
 
 def _answer(image: flist.ImageSummary, state: str) -> answers.Image:
