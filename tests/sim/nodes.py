@@ -1,4 +1,4 @@
-"""A node of the simulated grid: the real Core-0 around a machine in memory. It may crash, reboot and come back."""
+"""A simulated node: the real Core-0 around a machine in memory. It may crash and come back."""
 
 from __future__ import annotations
 

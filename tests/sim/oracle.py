@@ -1,13 +1,14 @@
-"""The five promises, judged from the ledger's own entries and from what really happened on the machines.
+"""The five promises, judged from the ledger's entries and from what machines really did.
 
-Nothing here uses the functions by which nodes decide: quorums are counted again from signed approvals, and who
-accepted from signed receipts. A promise that is broken raises `Broken`, with the promise's number.
+Nothing here uses the functions by which nodes decide: quorums are counted again from signed
+approvals, and who accepted from signed receipts. A promise that is broken raises `Broken`, with the
+promise's number.
 
-1. Nothing starts but what a node was given by a contract with its quorum and everyone's acceptance in the log.
-2. Nothing unverified runs: a container starts only on an image that is on the machine under its agreed signer.
-3. Doing it twice changes nothing: an item starts again only after it ended, was removed, or its machine lost power.
-4. What was acknowledged stays: every entry whose author got an answer is at that place in the log for ever.
-5. Losing the controller stops nothing: what runs is removed only for a contract that its records or its time ended.
+1. Nothing starts but what a contract gave to that node, with quorum and all acceptances in the log.
+2. Nothing unverified runs: a container starts only on an image verified under its agreed signer.
+3. Doing it twice changes nothing: an item starts again only after it ended, went or lost power.
+4. What was acknowledged stays: an entry whose author got an answer is at its place for ever.
+5. Losing the controller stops nothing: what runs goes only when records or time ended its contract.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ class Facts:
     approved_at: int = 0
 
     def quorum(self, action: str) -> bool:
-        """Whether enough weight of distinct listed identities approved the action, and nobody vetoed."""
+        """Whether enough weight of distinct listed identities approved the action."""
         rule = getattr(self.proposal.agreement.policy, action)
         votes = self.votes.get(action, {})
         weights = {a.identity: a.weight for a in rule.approvers}
-        return sum(w for i, w in weights.items() if votes.get(i) == "approve") >= rule.weight
+        return bool(sum(w for i, w in weights.items() if votes.get(i) == "approve") >= rule.weight)
 
     @property
     def nodes(self) -> set[NodeId]:
@@ -75,7 +76,7 @@ class Facts:
 
 
 class Oracle:
-    """Judges one run. `note` is called with each thing that happened, for the story of a failure."""
+    """Judges one run; `note` keeps the story of a failure."""
 
     def __init__(self, ledger: bcdb.SoloLedger, loop: VirtualLoop) -> None:
         self.contracts: dict[str, Facts] = {}
@@ -151,7 +152,7 @@ class Oracle:
         self.acknowledged[placed["position"]] = canonical.digest(header)
 
     def check_log(self) -> None:
-        """Promise 4: every acknowledged entry is where it was, and the log gives the state that is served."""
+        """Promise 4: every acknowledged entry is where it was, and the log gives the state."""
         for position, digest in sorted(self.acknowledged.items()):
             row = self._reader.row(position)
             leaf = row and canonical.parse(row[0], bcdb.Leaf)

@@ -1,4 +1,4 @@
-"""The people of the simulated grid: a farmer, a consumer with an orderer, an expert and three stakeholders."""
+"""The people of the simulated grid: farmer, consumer, expert and three stakeholders."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A grid in one process, one thread and virtual time, from one seed: by hand.
 
     python -m tests.sim.run SEED [--nodes N] [--story]     replay one seed, and tell what happened
-    python -m tests.sim.run --soak COUNT [--first SEED]    many seeds; the first that fails is told and ends it
+    python -m tests.sim.run --soak COUNT [--first SEED]    many seeds, until one fails
 
 | module | what it holds |
 |---|---|

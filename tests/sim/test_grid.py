@@ -23,7 +23,7 @@ groups = [small[i : i + seeds_per_test] for i in range(0, len(small), seeds_per_
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", groups, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
 def test_promises_hold(seeds: list[int]) -> None:
-    """No crash, power cut, cut link, lost or repeated request, clock jump or full disk breaks a promise."""
+    """No crash, power cut, cut link, lost request, clock jump or full disk breaks a promise."""
     for seed in seeds:
         simulate(plan_of(seed))
 
@@ -59,7 +59,7 @@ def _hasty(core: Core0) -> None:
         )
         return dataclasses.replace(seen, cases=cases)
 
-    core.known = known  # type: ignore[method-assign, assignment]
+    core.known = known  # type: ignore[method-assign]
 
 
 def _timid(core: Core0) -> None:
@@ -70,7 +70,7 @@ def _timid(core: Core0) -> None:
         seen = honest(observed)  # type: ignore[arg-type]
         return seen if core.follower.stale_seconds() < 15 else dataclasses.replace(seen, cases=())
 
-    core.known = known  # type: ignore[method-assign, assignment]
+    core.known = known  # type: ignore[method-assign]
 
 
 def _broken_promise(tamper: object, seeds: range) -> str:

@@ -1,7 +1,7 @@
-"""Virtual time for asyncio: when nothing is ready, the clock jumps to the next timer instead of waiting.
+"""Virtual time for asyncio: when nothing is ready, the clock jumps to the next timer.
 
-One thread, no real waiting, and the same order of callbacks for the same program: with all chance from one seed, a run
-is a function of that seed.
+One thread, no real waiting, and the same order of callbacks for the same program: with all chance
+from one seed, a run is a function of that seed.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class NodeClock:
 
 @cache
 def remember_pure_functions() -> None:
-    """Let nodes share the results of parsing and verifying the same bytes: both are functions of them alone.
+    """Let nodes share the results of parsing and verifying the same bytes.
 
     Fifty nodes verify every entry each; a run is judged by what they do with the answer.
     """
-    canonical.parse = lru_cache(maxsize=20_000)(canonical.parse)
-    keys.verify = lru_cache(maxsize=50_000)(keys.verify)
+    setattr(canonical, "parse", lru_cache(maxsize=20_000)(canonical.parse))  # noqa: B010
+    setattr(keys, "verify", lru_cache(maxsize=50_000)(keys.verify))  # noqa: B010
 
 
 def run(main: Coroutine[Any, Any, _T], loop: VirtualLoop) -> _T:

@@ -15,8 +15,9 @@ __all__ = ["Wire"]
 class Wire:
     """A transport with faults.
 
-    `loss` is the chance that a request or its answer is lost, each; `repeat` that a request arrives twice. `server`
-    gives the handler of the moment, or None while the ledger is down. `answered` is told of each answer that arrives.
+    `loss` is the chance that a request or its answer is lost, each; `repeat` that a request arrives
+    twice. `server` gives the handler of the moment, or None while the ledger is down. `answered` is
+    told of each answer that arrives.
     """
 
     def __init__(

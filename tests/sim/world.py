@@ -23,7 +23,7 @@ __all__ = ["Plan", "World", "simulate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How large and how long a run is. `tamper` spoils each node, to prove that the oracle sees it."""
+    """How large and long a run is. `tamper` spoils each node, to prove that it is seen."""
 
     seed: int
     nodes: int = 5

@@ -1,4 +1,4 @@
-"""A real node on this machine: a bridge, a ledger and a chunk server in this process, and the node's own process.
+"""A real node on this machine: bridge, ledger and chunk server here, the node its own process.
 
 Ground (bridge, servers, people) --node.json--> `python -m tfgrid.agents.zos DIR` in its namespaces
 """

@@ -59,7 +59,8 @@ def container(name: str = "web", **fields: object) -> contracts.Container:
     asked: dict[str, object] = {
         "cpu_millis": 500, "memory_bytes": 64 * MIB, "disk_bytes": 10 * MIB,
     }  # fmt: skip
-    return contracts.Container(name=name, image=IMAGE, network="net", **(asked | fields))  # type: ignore[arg-type]
+    given = asked | fields | {"name": name, "image": IMAGE, "network": "net"}
+    return contracts.Container(**given)  # type: ignore[arg-type]
 
 
 def _place(node: NodeId, index: int, members: tuple[str, ...]) -> contracts.NetworkPlace:

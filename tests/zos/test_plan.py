@@ -73,7 +73,7 @@ def test_hold_fetches_images_only() -> None:
     ],
 )
 def test_each_step_waits_for_what_it_needs(without: tuple[str, ...], expected: list[str]) -> None:
-    """A container waits for its image and network, a route for its network, and nothing for more."""
+    """A container waits for its image and network, a route for its network."""
     running = case("run", said=said_running)
     there = observed_all(running, without=without)
 
@@ -159,7 +159,7 @@ def test_another_specification_is_another_item() -> None:
 
 
 def test_a_prepared_network_keeps_its_key() -> None:
-    """A network that was only prepared is made, never removed first, or its published key would be lost."""
+    """A network that was only prepared is made and never removed first: its key is published."""
     running = case("run", said=said_running)
     there = observed_all(running, without=("container", "route"))
     there[key("network", "net")] = host.Observed(
@@ -179,7 +179,7 @@ def test_a_prepared_network_keeps_its_key() -> None:
     ],
 )
 def test_removal_goes_backwards(left: tuple[str, ...], expected: list[str]) -> None:
-    """A contract that is over is taken down from its route to its network; its image goes with the last user."""
+    """A contract that is over is taken down from its route to its network, its image last."""
     over = case("remove", owes_end=True)
     there = observed_all(over, without=left)
     steps = plan.plan(known(over, observed=there)).steps
@@ -189,7 +189,7 @@ def test_removal_goes_backwards(left: tuple[str, ...], expected: list[str]) -> N
 
 
 def test_the_end_is_said_when_nothing_is_left() -> None:
-    """`ended` is said once nothing of the contract is observed, and only if the ledger waits for it."""
+    """`ended` is said once nothing of it is observed, and only if the ledger waits for it."""
     over = case("remove", owes_end=True, why="cancelled")
 
     assert plan.plan(known(over)).steps == (
@@ -199,7 +199,7 @@ def test_the_end_is_said_when_nothing_is_left() -> None:
 
 
 def test_what_no_record_asks_for_goes() -> None:
-    """An item of a contract that the ledger does not have is removed: nothing runs without a record."""
+    """An item of a contract that the ledger does not have is removed."""
     stray = host.ItemKey("container", f"{scenes.contract_named('nobody')}/x")
     there = {stray: host.Observed(key=stray, digest="0" * 64, condition="running")}
 
@@ -260,10 +260,11 @@ def test_a_refusal_has_every_reason() -> None:
     ],
 )
 def test_role_and_trust_are_checked_by_the_node(offer: dict[str, object], word: str) -> None:
-    """The node itself refuses what its role or trust class does not allow, whatever the planner thought."""
+    """The node itself refuses what its role or trust class does not allow."""
     strict = scenes.proposal(scenes.container(constraints=contracts.Constraints(trust=("booted",))))
     asked = case("admit", proposal=strict if "trust_class" in offer else scenes.proposal())
-    (step,) = plan.plan(known(asked, offer=dataclasses.replace(scenes.ROOMY, **offer))).steps  # type: ignore[arg-type]
+    changed = dataclasses.replace(scenes.ROOMY, **offer)  # type: ignore[arg-type]
+    (step,) = plan.plan(known(asked, offer=changed)).steps
 
     assert isinstance(step, plan.Refuse)
     assert any(word in reason for reason in step.reasons)

@@ -45,7 +45,7 @@ async def _page(here: Ground) -> None:
 
 
 def test_from_contract_to_page_and_back(tmp_path: Path) -> None:
-    """Only the ports of placements listen; a cancelled contract leaves nothing, a destroyed node neither."""
+    """Only ports of placements listen; a cancelled contract leaves nothing, nor does its node."""
 
     async def body(here: Ground, identifier: ContractId) -> None:
         assert here.listening() == {"udp:51820", "tcp:443"}
@@ -79,7 +79,7 @@ def test_nothing_listens_before_there_is_a_contract(tmp_path: Path) -> None:
 
 
 def test_killed_node_process_adopts_what_runs(tmp_path: Path) -> None:
-    """After kill -9 of the node process workloads run on, and the next one adopts them without a new start."""
+    """After kill -9 of the node process workloads run on, and the next one adopts them."""
 
     async def body(here: Ground, identifier: ContractId) -> None:
         before = here.workload_pids()
@@ -97,7 +97,7 @@ def test_killed_node_process_adopts_what_runs(tmp_path: Path) -> None:
 
 
 def test_an_exit_while_nobody_looked_is_told_with_its_code(tmp_path: Path) -> None:
-    """A container that ends while the node process is dead is reported with its exit code, and mended."""
+    """What ends while the node process is dead is told with its exit code, and mended."""
 
     async def body(here: Ground, identifier: ContractId) -> None:
         here.end(signal.SIGKILL)
@@ -141,7 +141,7 @@ def test_killed_keeper_is_replaced(tmp_path: Path) -> None:
 
 
 def test_after_a_power_cut_it_is_made_again(tmp_path: Path) -> None:
-    """A node that lost everything it ran makes it again from the records, with the same key and port."""
+    """A node that lost all it ran makes it again from the records, with the same key and port."""
 
     async def body(here: Ground, identifier: ContractId) -> None:
         zos.destroy(here.config)
@@ -171,7 +171,7 @@ def test_sigterm_ends_the_process_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_rewritten_history_is_obeyed_no_more(tmp_path: Path) -> None:
-    """A node that is shown another history keeps what runs, signs why, and stays so after a restart."""
+    """A node shown another history keeps what runs, signs why, and stays so after a restart."""
 
     async def body(here: Ground, identifier: ContractId) -> None:
         before, honest = here.workload_pids(), here.service
@@ -199,7 +199,7 @@ def test_a_rewritten_history_is_obeyed_no_more(tmp_path: Path) -> None:
 
 
 def test_a_changed_image_is_never_started(tmp_path: Path) -> None:
-    """A byte of an image that changed on the node's disk is found before the next start; it is fetched anew."""
+    """A changed byte on the node's disk is found before the next start, and fetched anew."""
 
     async def body(here: Ground, identifier: ContractId) -> None:
         (page,) = here.node_directory.glob("images/trees/*/root/www/index.html")
@@ -217,7 +217,7 @@ def test_a_changed_image_is_never_started(tmp_path: Path) -> None:
 
 
 def test_a_damaged_chunk_is_told_and_never_run(tmp_path: Path) -> None:
-    """With a chunk changed on the only server, nothing of the image starts and the ledger holds the reason."""
+    """With changed chunks on the only server nothing starts, and the ledger holds the reason."""
 
     async def run() -> None:
         async with ground(tmp_path) as here:

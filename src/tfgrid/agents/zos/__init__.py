@@ -1,22 +1,23 @@
 """Zero-OS, the node: it reads records, verifies them and makes them so. It serves nothing.
 
-    ledger --feed--> Follower (verified view) --> core0.plan (pure) --> steps --> core0.loop --> Host
-                                                                                  `--> receipts --> ledger
+    ledger --feed--> Follower (verified view) --> core0.plan (pure) --> core0.loop --> Host
+                                                                         `--> receipts --> ledger
 
 | module | what it holds |
 |---|---|
 | `config` | `node.json`: all that a node is told; the rest it reads in the ledger |
 | `boot` | a node's namespaces on an ordinary Linux box: make, enter, destroy |
 | `core0` | inventory, plan (pure), loop |
-| `primitives` | container, network, route: observe, ensure, remove; together the real `core.host.Host` |
+| `primitives` | image, network, container, route; together the real `core.host.Host` |
 | `status` | the signed local status file, the node's only way to say why |
 | `keeper` | the process without decisions that parents everything that runs |
 | `report` | status file, heartbeat, log tails |
 | `node` | puts the parts together; `python -m tfgrid.agents.zos NODE_DIR` runs it |
 
-How another program runs a node: write `node.json` with `write_config`, make the grid's bridge, and start
-`python -m tfgrid.agents.zos NODE_DIR` as root. SIGTERM ends the node process and leaves its workloads running; `destroy`
-ends everything of the node and leaves nothing but its directory. `read_status` says how it fares.
+How another program runs a node: write `node.json` with `write_config`, make the grid's bridge, and
+start `python -m tfgrid.agents.zos NODE_DIR` as root. SIGTERM ends the node process and leaves its
+workloads running; `destroy` ends everything of the node and leaves nothing but its directory.
+`read_status` says how it fares.
 """
 
 from __future__ import annotations

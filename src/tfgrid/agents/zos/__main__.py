@@ -1,6 +1,7 @@
 """`python -m tfgrid.agents.zos NODE_DIR`: the node process of a provisioned directory. Needs root.
 
-It makes the node's namespaces where they are missing, enters them, and runs until SIGTERM. Log lines go to stderr.
+It makes the node's namespaces where they are missing, enters them, and runs until SIGTERM. Log
+lines go to stderr.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
         config = read_config(directory)
         boot.make(config)
         boot.enter(config)
-        # Imported inside the namespaces: nothing of it may have opened a socket or started a thread before.
+        # Imported inside the namespaces: nothing of it may start a thread or open a socket before.
         import asyncio
 
         from tfgrid.agents.zos import node

@@ -1,14 +1,15 @@
-"""A node's own ground on an ordinary Linux box: namespaces, an address and a cgroup. Make, enter, destroy.
+"""A node's own ground on an ordinary Linux box: namespaces, an address and a cgroup.
 
     /run/tfgrid/GRID8/NODE/     mounted on itself, private, so that pins never travel
-      mnt   pinned mount namespace: private, own tmpfs on /run/netns and /run/wireguard, without other nodes' pins, and
+      mnt   pinned mount namespace: private, own tmpfs on /run/netns and /run/wireguard,
+            without other nodes' pins, and
             without the unified cgroup where the machine is hybrid (crun refuses it there)
       net   pinned network namespace: lo and one veth `u0` with the underlay address
       keeper.sock and what else runs
     tfgrid/GRID8/NODE           its cgroup; one write to `cgroup.kill` of the v2 tree ends the node
 
-`make` and `destroy` may be repeated, and may be cut anywhere: both look first and do what is missing. `enter` is for the
-node process alone, before any thread starts.
+`make` and `destroy` may be repeated, and may be cut anywhere: both look first and do what is
+missing. `enter` is for the node process alone, before any thread starts.
 """
 
 from __future__ import annotations
@@ -254,7 +255,7 @@ def _kill(tree: cgroups.Tree, config: Config) -> None:
 
 
 def _remove_groups(name: str) -> None:
-    """Remove a group from every hierarchy, those that have no controller too, and its parents if empty."""
+    """Remove a group from every hierarchy, named ones too, and its parents if empty."""
     deadline = time.monotonic() + kill_seconds_max
     roots = [entry.target for entry in mounts.table() if entry.kind in {"cgroup", "cgroup2"}]
     for root in roots:

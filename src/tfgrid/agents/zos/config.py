@@ -8,8 +8,9 @@
       logs/            bounded log files of workloads, and the node's own
       status.json      signed, see `status`
 
-Nothing in it is secret: the node makes its own key at first start and keeps it sealed under the unlock key, whose
-path is named here. Its identity is in `status.json` and in its `node.register` record.
+Nothing in it is secret: the node makes its own key at first start and keeps it sealed under the
+unlock key, whose path is named here. Its identity is in `status.json` and in its `node.register`
+record.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ Link = Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,15}\Z")]
 class Config(Value, frozen=True):
     """What a node is provisioned with.
 
-    `underlay4` is the node's own address with its prefix, such as `10.77.3.11/24`; `underlay_gateway4` the bridge's,
-    or empty where no route beyond the underlay is wanted. `capacity` caps what the node offers of its machine, a zero
-    field caps nothing; `reserve` is kept from it for the node itself. `certificate_path` is the PEM file (leaf,
-    intermediate and key, 0600) with which a gateway answers for its domains; empty on others.
+    `underlay4` is the node's own address with its prefix, such as `10.77.3.11/24`;
+    `underlay_gateway4` the bridge's, or empty where no route beyond the underlay is wanted.
+    `capacity` caps what the node offers of its machine, a zero field caps nothing; `reserve` is
+    kept from it for the node itself. `certificate_path` is the PEM file (leaf, intermediate and
+    key, 0600) with which a gateway answers for its domains; empty on others.
     """
 
     grid: Grid8

@@ -3,8 +3,9 @@
     node.json, sealed key --> Follower, Author --> Core0 --> Machine --> keeper
                                                     `--> status.json, heartbeat, log tails
 
-It opens no listening socket: it asks the ledger, the chunk servers and the keeper, and nobody can ask it. SIGTERM ends this
-process and leaves the keeper and all workloads running; the next start adopts them.
+It opens no listening socket: it asks the ledger, the chunk servers and the keeper, and nobody can
+ask it. SIGTERM ends this process and leaves the keeper and all workloads running; the next start
+adopts them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tfgrid.agents.zos.config import Config
 from tfgrid.agents.zos.core0 import plan
 from tfgrid.agents.zos.core0.introduce import Introduction
 from tfgrid.agents.zos.core0.loop import Core0, Seams
+from tfgrid.agents.zos.core0.view import LedgerClock
 from tfgrid.agents.zos.report import Reporter
 from tfgrid.core import errors, identity
 from tfgrid.core.clock import SystemClock
@@ -93,16 +95,13 @@ class _Ledger:
 def _open_ledger(config: Config, store: Store, keyring: identity.Keyring) -> _Ledger:
     clock = SystemClock()
     registry = bcdb.registry(farm.kinds(), contract.kinds())
-    transport = clients.HttpTransport(config.ledger_url)
-    return _Ledger(
-        follower=bcdb.Follower(
-            transport, config.trust, registry=registry, store=store, clock=clock
-        ),
-        author=bcdb.Author(
-            keyring, bcdb.Client(clients.HttpTransport(config.ledger_url), config.trust), clock,
-            registry=registry,
-        ),
+    follower = bcdb.Follower(
+        clients.HttpTransport(config.ledger_url), config.trust,
+        registry=registry, store=store, clock=clock,
     )  # fmt: skip
+    client = bcdb.Client(clients.HttpTransport(config.ledger_url), config.trust)
+    author = bcdb.Author(keyring, client, LedgerClock(follower, clock), registry=registry)
+    return _Ledger(follower=follower, author=author)
 
 
 async def _open_machine(
@@ -114,7 +113,7 @@ async def _open_machine(
         return await keeper.ensure(run_directory, directory / "keeper")
 
     launcher = await revive()
-    parts = primitives.open_parts(config, directory, store, launcher, SystemRng())
+    parts = primitives.open_parts(config, directory, store, launcher, SystemRng(), SystemClock())
     sources = _Sources(config, follower)
     return primitives.Machine(config, directory, store, parts, sources, revive=revive)
 

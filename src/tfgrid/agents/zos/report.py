@@ -1,7 +1,8 @@
-"""Telling how the node fares: the signed status file, the heartbeat, and log tails where an agreement allows them.
+"""Telling how the node fares: status file, heartbeat, and log tails where agreed.
 
-All of it is latest-only and off the log. The file is replaced when something changed, and once a minute; the heartbeat
-is posted each time; a log tail is posted when it grew. What cannot be posted now is simply posted next time.
+All of it is latest-only and off the log. The file is replaced when something changed, and once a
+minute; the heartbeat is posted each time; a log tail is posted when it grew. What cannot be posted
+now is simply posted next time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The signed local status file: how a node says why, without a shell.
 
-The file is one canonical `SignedStatus`: the status, the node's inception event and its signature over the status
-(object type `status`, action `node.status`). It is replaced whole whenever something changed. The same status travels
-as heartbeat, in a signed letter of the mailbox `status:<node id>`. Format: `docs/formats/status.md`.
+The file is one canonical `SignedStatus`: the status, the node's inception event and its signature
+over the status (object type `status`, action `node.status`). It is replaced whole whenever
+something changed. The same status travels as heartbeat, in a signed letter of the mailbox
+`status:<node id>`. Format: `docs/formats/status.md`.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ __all__ = [
 status_name = "status.json"
 
 Phase: TypeAlias = Literal["starting", "following", "stale", "halted", "stopping"]
-"""starting: reads to the head; following: obeys the ledger; stale: no fresh head, keeps what runs and accepts nothing
-new; halted: the ledger rewrote its history, obeys no more and keeps what runs; stopping: leaves workloads running."""
+"""starting: reads to the head; following: obeys the ledger; stale: no fresh head, keeps what runs
+and accepts nothing new; halted: the ledger rewrote its history, obeys no more and keeps what runs;
+stopping: leaves workloads running."""
 
 
 class ItemStatus(Value, frozen=True):
-    """One thing that runs or should: `contract/workload`, its condition, and why it is not as it should be."""
+    """One thing that runs or should: its condition, and why it is not as it should be."""
 
     kind: Literal["image", "container", "network", "route"]
     name: Text
@@ -51,8 +53,8 @@ class ItemStatus(Value, frozen=True):
 class Status(Value, frozen=True):
     """How a node fares, and why.
 
-    `at` is the node's wall clock; `head_size` and `head_time` the newest ledger head that was verified;
-    `evidence` the two checkpoints that contradict each other when the node has halted.
+    `at` is the node's wall clock; `head_size` and `head_time` the newest ledger head that was
+    verified; `evidence` the two checkpoints that contradict each other when the node has halted.
     """
 
     ledger: ids.Ledger
@@ -72,7 +74,7 @@ class Status(Value, frozen=True):
 
 
 class SignedStatus(Value, frozen=True):
-    """A status with its author's inception and signature: it can be checked with the node's id alone."""
+    """A status with its node's inception and signature; the node's id suffices to check it."""
 
     status: Status
     inception: identity.Inception
@@ -99,7 +101,7 @@ def open_status(data: bytes, *, ledger: LedgerId | None = None) -> Status:
 
     Raises:
         errors.BadInput: TFG-1101 to TFG-1104.
-        errors.VerificationFailed: TFG-4003, signed by another identity or for another ledger; TFG-1413.
+        errors.VerificationFailed: TFG-4003, another identity's or ledger's; TFG-1413.
 
     """
     signed = canonical.parse(data, SignedStatus)

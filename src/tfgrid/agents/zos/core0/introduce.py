@@ -1,7 +1,7 @@
-"""How a node makes itself known: its identity, its registration, its inventory; each written when it differs.
+"""How a node makes itself known: identity, registration, inventory, each when it differs.
 
-The node says what it is; whether it counts is the farmer's word (`node.admit`). Heartbeats are not written here: the ledger
-holds transitions only.
+The node says what it is; whether it counts is the farmer's word (`node.admit`). Heartbeats are not
+written here: the ledger holds transitions only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Registers(Protocol):
 class Introduction:
     """What the ledger should hold about this node.
 
-    Free disk changes all the time: an inventory is written anew only when it differs by more than a sixteenth.
+    Free disk changes all the time: an inventory is written anew only when it differs by more than a
+    sixteenth.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
-"""What the machine has, what it lacks, and what of it this node offers. Reading is apart from the arithmetic.
+"""What the machine has, what it lacks, and what of it this node offers.
 
-Where many nodes share one machine, `node.json` caps each one's share; the ledger is told the share, never the machine.
+Where many nodes share one machine, `node.json` caps each one's share; the ledger is told the share,
+never the machine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _FILE_SYSTEMS: Final[Mapping[ItemKind, tuple[str, ...]]] = {"container": ("overl
 
 
 def machine_capacity(disk: Path) -> Capacity:
-    """Cores, memory, and the free disk beneath `disk`, counted as SSD or HDD by what it says of itself."""
+    """Cores, memory, and the free space beneath `disk`, as SSD or HDD by what it says it is."""
     import psutil
 
     free = shutil.disk_usage(disk).free

@@ -1,9 +1,10 @@
-"""What a placement means for one node: images, networks, containers and routes as items of its machine. Pure.
+"""What a placement means for one node, as items of its machine. Pure.
 
-    Proposal + endpoints from accepted receipts --> (ImageSpec, NetworkSpec, ContainerSpec, RouteSpec) --> Item
+    Proposal + endpoints from accepted receipts --> Image-, Network-, Container-, RouteSpec --> Item
 
-An item's specification holds everything that decides what is made, so that its digest changes exactly when
-something else should run. Names on the machine are `<contract id>/<workload>`; images go by their digest.
+An item's specification holds everything that decides what is made, so that its digest changes
+exactly when something else should run. Names on the machine are `<contract id>/<workload>`; images
+go by their digest.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TypeVar
 
 from tfgrid.core import canonical, host, ids
 from tfgrid.core.ids import ContractId, NodeId
-from tfgrid.core.schema import Base64, Name, Value
+from tfgrid.core.schema import Base64, Count, Name, Value
 from tfgrid.core.units import Capacity
 from tfgrid.ledger import contract as contracts
 
@@ -40,7 +41,7 @@ class Peer(Value, frozen=True):
     """Another node's part of a network, as its verified accepted receipt told it."""
 
     node: ids.Node
-    index: int
+    index: Count
     subnet4: str
     subnet6: str
     public_key: Base64

@@ -1,15 +1,17 @@
-"""The loop that makes a machine match the ledger: look, plan, do the smallest next steps, look again.
+"""The loop that makes a machine match the ledger: look, plan, do the next steps, look again.
 
     feed (long poll) --.
     host.changed() ----+--> wake --> observe --> plan --> a task per step, none waiting for another
     back-off, timer ---'                                    `--> outbox --> ledger
 
-Four tasks that never wait for one another: `follow` reads the ledger, `work` plans and starts steps, `tell` writes what
-waits in the outbox, `beat` reports. Each step is a task of its own with its own back-off, so one workload that
-fails or hangs delays no other. Nothing polls: the loop wakes when the log grew, the machine says that something
-changed, a back-off is due, or `look_again_seconds` have gone by (validity and deadlines need no finer clock).
+Four tasks that never wait for one another: `follow` reads the ledger, `work` plans and starts
+steps, `tell` writes what waits in the outbox, `beat` reports. Each step is a task of its own with
+its own back-off, so one workload that fails or hangs delays no other. Nothing polls: the loop wakes
+when the log grew, the machine says that something changed, a back-off is due, or
+`look_again_seconds` have gone by (validity and deadlines need no finer clock).
 
-What is kept over the end of the process is the follower's state and the outbox; everything else is observed anew.
+What is kept over the end of the process is the follower's state and the outbox; everything else is
+observed anew.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
     put --> store (outbox/NNNNNNNNNNNN) --send--> ledger --> forgotten
                                           |--no answer: kept, tried again later
-                                          `--refused, or the ledger takes it no more: forgotten, and logged
+                                          `--refused or too late: forgotten, and logged
 
-A receipt is in the outbox before anybody may act on it, so a crash between deciding and telling loses nothing. What the
-node says (`latest`) is what the ledger holds, overlaid by what waits here. When an answer was lost the receipt
-may be in the ledger already: before each sending, what the ledger holds is asked, so nothing is said twice.
+A receipt is in the outbox before anybody may act on it, so a crash between deciding and telling
+loses nothing. What the node says (`latest`) is what the ledger holds, overlaid by what waits here.
+When an answer was lost the receipt may be in the ledger already: before each sending, what the
+ledger holds is asked, so nothing is said twice.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class Outbox:
         return count
 
     async def _submit(self, author: Submits, name: str, receipt: contracts.Receipt) -> bool:
-        """Write one receipt; False if it was refused and is tried again, so that it holds up no other."""
+        """Write one receipt; False if it was refused and is tried again later."""
         try:
             await author.submit("contract.receipt", receipt)
         except errors.GridError as fault:

@@ -4,12 +4,12 @@
 
 A **case** is one contract as this node sees it, reduced to a stage by `view.cases`:
 
-    admit --accept--> hold --all accepted--> run --cancelled, over by both clocks--> remove --> (ended)
+    admit --accept--> hold --all accepted--> run --over by records or both clocks--> remove
       `-----refuse--> none                    `---over by one clock---> keep
 
 Invariants, each with its test:
   - an `Ensure` of a network, container or route exists only for a case in stage run;
-  - nothing is accepted, started or said by a halted node, or before it has read to the ledger's head;
+  - nothing is accepted, started or said by a node that halted or has not read to the head;
   - nothing is accepted by a node whose head is stale;
   - a refusal carries every reason, not the first;
   - a step exists only when what it needs is there, so that steps of one plan may run side by side;
@@ -45,17 +45,19 @@ __all__ = [
 ]
 
 Stage: TypeAlias = Literal["none", "admit", "hold", "run", "keep", "remove"]
-"""none: nothing to do with it; admit: asked, not answered; hold: accepted, others have not all; run: every node
-accepted and it is in force; keep: over by one clock only, so nothing is started and nothing ended; remove: over
-for any reason, everything made for it goes."""
+"""none: nothing to do with it; admit: asked, not answered; hold: accepted, others have not all;
+run: every node accepted and it is in force; keep: over by one clock only, so nothing is started and
+nothing ended; remove: over for any reason, everything made for it goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One contract as this node sees it.
 
-    `owes_end` says that the ledger waits for this node to say that it removed all. `said` is the latest receipt of this node for each workload ("" for its part as a whole), those still in
-    the outbox included. `endpoints` are of every node that accepted. `why` explains the stage to people.
+    `owes_end` says that the ledger waits for this node to say that it removed all. `said` is the
+    latest receipt of this node for each workload ("" for its part as a whole), those still in the
+    outbox included. `endpoints` are of every node that accepted. `why` explains the stage to
+    people.
     """
 
     contract: ContractId
@@ -69,7 +71,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What this node offers: capacity after the reserve, roles, names, and what its machine lacks."""
+    """What this node offers: capacity after the reserve, roles, names, what it lacks."""
 
     capacity: Capacity
     roles: tuple[str, ...] = ("compute",)
@@ -152,7 +154,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The next steps, in the order of the log and of need; what is reserved; a note for each item."""
+    """The next steps in the order of the log; what is reserved; a note for each item."""
 
     steps: tuple[Step, ...] = ()
     reserved: Capacity = field(default_factory=Capacity)
@@ -243,7 +245,8 @@ def _workload_objections(
         return
     trust = workload.constraints.trust
     if trust and offer.trust_class not in trust:
-        yield f"{workload.name}: demands a {' or '.join(trust)} node, this one is {offer.trust_class}"
+        wanted = " or ".join(trust)
+        yield f"{workload.name}: demands a {wanted} node, this one is {offer.trust_class}"
     if workload.network not in here:
         yield f"{workload.name}: its network {workload.network} has no place on this node"
     if isinstance(workload, contracts.Container) and "compute" not in offer.roles:
@@ -263,7 +266,8 @@ def _removals(
 ) -> Iterator[Step]:
     """What no record asks for: of contracts that are over, and of those that never were.
 
-    A contract goes backwards, routes first; images go when nothing else is going that might still use them.
+    A contract goes backwards, routes first; images go when nothing else is going that might still
+    use them.
     """
     keep = {i.key for c in known.cases if c.stage in {"run", "keep"} for i in wanted[c.contract]}
     held = {c.contract for c in known.cases if c.stage == "hold"}

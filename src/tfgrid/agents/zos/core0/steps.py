@@ -1,6 +1,7 @@
 """Carrying out one step of a plan: on the machine by the host's verbs, and in words by the outbox.
 
-Each step may be repeated, and may be cut anywhere: what was begun is observed next time and planned anew.
+Each step may be repeated, and may be cut anywhere: what was begun is observed next time and planned
+anew.
 """
 
 from __future__ import annotations

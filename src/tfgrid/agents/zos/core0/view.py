@@ -1,8 +1,9 @@
 """From the ledger's verified view to the cases of a plan. Reads, never changes.
 
-Two times are used, and never mixed: what a contract's phase is follows from the order time of the verified head
-alone, so that a node whose link is cut cannot conclude that a deadline passed unseen; that validity is over needs
-both the node's own clock and the head's order time plus the monotonic time since.
+Two times are used, and never mixed: what a contract's phase is follows from the order time of the
+verified head alone, so that a node whose link is cut cannot conclude that a deadline passed unseen;
+that validity is over needs both the node's own clock and the head's order time plus the monotonic
+time since.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Times:
 
 
 class LedgerClock:
-    """The ledger's time as a clock: a node whose own clock is wrong still signs entries that are in time."""
+    """The ledger's time as a clock: a node whose own clock is wrong still signs in time."""
 
     def __init__(self, follower: bcdb.Follower, clock: Clock) -> None:
         self._follower = follower

@@ -1,4 +1,4 @@
-"""The primitives of a node: each translates items into one part of the machine, with observe, ensure, remove.
+"""The primitives of a node: observe, ensure, remove for each kind of item.
 
     core0 items --Machine--> image      flist.ImageStore
                         |--> network    znet.Networks

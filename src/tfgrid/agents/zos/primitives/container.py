@@ -1,4 +1,4 @@
-"""Containers: image checked, made, attached to their network, started; each start is counted from a fresh check."""
+"""Containers: image checked, made, attached to their network, started."""
 
 from __future__ import annotations
 

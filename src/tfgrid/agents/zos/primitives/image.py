@@ -49,7 +49,7 @@ class Images:
         """The image, checked byte by byte now; one that differs is set aside, to be fetched anew.
 
         Raises:
-            errors.VerificationFailed: TFG-3231 and on, it differs; TFG-4021, another identity signed it.
+            errors.VerificationFailed: TFG-3231 and on, it differs; TFG-4021, another's image.
 
         """
         try:

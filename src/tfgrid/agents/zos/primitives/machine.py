@@ -61,7 +61,9 @@ def open_parts(
             state_dir=directory / "containers", run_dir=run / "containers", launcher=launcher,
             ranges=claims.Claims(), owner=boot.owner(config),
         ),
-        networks=znet.Networks(site=znet.Site(), store=store, rng=rng, launcher=launcher, clock=clock),
+        networks=znet.Networks(
+            site=znet.Site(), store=store, rng=rng, launcher=launcher, clock=clock
+        ),
         gateway=gateway,
         launcher=launcher,
     )  # fmt: skip
@@ -143,7 +145,7 @@ class Machine:
                 await self._routes.remove(key)
 
     async def changed(self) -> None:
-        """See `Host.changed`: when a process that the keeper parents has ended, or none could be asked."""
+        """See `Host.changed`: when a process that the keeper parents has ended."""
         while True:
             self._touched.clear()
             try:
@@ -155,7 +157,7 @@ class Machine:
                 return
 
     async def _one_ended(self, names: list[str]) -> bool:
-        """Wait for the end of one of these; False when others were started meanwhile, or the time is over."""
+        """Wait until one of these ends; False when others started, or the time is over."""
         touched = asyncio.ensure_future(self._touched.wait())
         waits = [asyncio.ensure_future(self._ended(name)) for name in names]
         try:

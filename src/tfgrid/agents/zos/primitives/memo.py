@@ -1,7 +1,7 @@
 """What each item was: its name on the machine and its specification, durably.
 
-Written before an item is made and forgotten after it is gone, so that whatever is found on the machine can be named, and
-can be taken apart without the record that asked for it.
+Written before an item is made and forgotten after it is gone, so that whatever is found on the
+machine can be named, and can be taken apart without the record that asked for it.
 """
 
 from __future__ import annotations
@@ -65,6 +65,6 @@ class Memo:
         self._items.pop(label, None)
 
     def key(self, label: str) -> host.ItemKey:
-        """The key of what the machine knows as `label`; a thing nobody wrote down is named by that alone."""
+        """The key of what the machine knows as `label`; what nobody wrote down is named by that."""
         known = self._items.get(label)
         return known.key if known else host.ItemKey(self._kind, label)

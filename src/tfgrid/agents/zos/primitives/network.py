@@ -1,4 +1,4 @@
-"""Networks: a contract's private network on this node, from its place and the verified endpoints of its peers."""
+"""Networks: a contract's network on this node, from its place and its peers' endpoints."""
 
 from __future__ import annotations
 

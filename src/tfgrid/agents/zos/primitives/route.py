@@ -1,4 +1,4 @@
-"""Routes: a name at this gateway, answered by containers of a network through forwards on its link."""
+"""Routes: a name at this gateway, answered by containers of a network through its link."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["RoutesOfNode"]
 
 
 class RoutesOfNode:
-    """The routes of a gateway node; `gateway` is None on others. HAProxy runs while there are routes."""
+    """The routes of a gateway node (None on others). HAProxy runs while there are any."""
 
     def __init__(self, gateway: zgw.Gateway | None, networks: znet.Networks, store: Store) -> None:
         self._gateway = gateway
@@ -31,7 +31,7 @@ class RoutesOfNode:
         try:
             routes = await self._gateway.observe()
         except errors.Unreachable as fault:
-            # It starts, or is gone: what it should answer is not whole, and the rest of the machine can be seen.
+            # It starts, or is gone: its routes are not whole; the rest can still be seen.
             return {item.key: _broken(item, fault.what) for _, item in self._memo}
         found = {}
         for name, route in routes.items():
