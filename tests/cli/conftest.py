@@ -1,4 +1,4 @@
-"""One furnished grid in this process for all tests of a module; no terminal, no colours, no variables."""
+"""One furnished grid in this process for the tests of a module; no variables from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A grid whose ledger is in this process: real records and identities, nodes that only say they exist."""
+"""A grid whose ledger is in this process: real records, and nodes that only say they exist."""
 
 from __future__ import annotations
 

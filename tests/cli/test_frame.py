@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.ground import run
 from tfgrid.core import errors
-from tfgrid.doors.cli import answers, nouns, program
+from tfgrid.doors.cli import answers
 from tfgrid.doors.cli.frame import (
     ExitCode,
     Leaf,
@@ -25,7 +25,7 @@ from tfgrid.doors.cli.frame import (
     failure,
     leaf,
 )
-from tfgrid.doors.cli.root import root
+from tfgrid.doors.cli.root import COMMANDS, load, root
 
 
 def leaves(
@@ -88,8 +88,8 @@ def test_every_command_explains_itself(path: tuple[str, ...], command: Leaf, fla
 
 def test_the_table_has_every_command_and_its_help() -> None:
     """The root's table names exactly the commands that can be loaded."""
-    for word in program.COMMANDS:
-        assert nouns.load(word).name == word
+    for word in COMMANDS:
+        assert load(word).name == word
 
 
 def test_help_imports_nothing_that_it_does_not_need() -> None:

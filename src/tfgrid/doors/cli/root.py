@@ -1,4 +1,7 @@
-"""The root command, with the two flags that only it has."""
+"""The root command: the table of nouns, and which module each is in.
+
+A noun's module is imported when the noun is typed, so that no command pays for another's imports.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,73 @@ from typing import Final
 import click
 
 from tfgrid import __version__
-from tfgrid.doors.cli import nouns
 from tfgrid.doors.cli.frame import Root, settings_of
-from tfgrid.doors.cli.program import COMMANDS
 
-__all__ = ["root"]
+__all__ = ["COMMANDS", "load", "root"]
+
+COMMANDS: Final[dict[str, str]] = {
+    "demo": "The whole idea in one command; demo unplug pulls a plug.",
+    "doctor": "What this machine has and lacks.",
+    "up": "Start a grid on this machine.",
+    "down": "Stop the grid; --purge leaves nothing.",
+    "status": "How the grid is.",
+    "plan": "What an order would become; changes nothing.",
+    "deploy": "Order a recipe or a plan: show, ask, register, wait.",
+    "contract": "Contracts: list, show, why, sign, reject, cancel, proof, verify.",
+    "recipe": "Recipes: lint, publish, list, show.",
+    "image": "Images: build, list, show, verify.",
+    "node": "Nodes: list, show.",
+    "farm": "Farms: list.",
+    "logs": "What a workload wrote.",
+    "help": "Error codes, exit codes, environment.",
+    "completion": "Completion for bash, zsh or fish.",
+}
+
+
+def load(word: str) -> click.Command:
+    """Import the module of one word and give its command."""
+    match word:
+        case "demo":
+            from tfgrid.doors.cli.story import demo
+
+            return demo.COMMANDS[word]
+        case "doctor" | "up" | "down" | "status":
+            from tfgrid.doors.cli.nouns import machine
+
+            return machine.COMMANDS[word]
+        case "plan" | "deploy":
+            from tfgrid.doors.cli.nouns import order
+
+            return order.COMMANDS[word]
+        case "contract":
+            from tfgrid.doors.cli.nouns import contract
+
+            return contract.COMMANDS[word]
+        case "recipe":
+            from tfgrid.doors.cli.nouns import recipe
+
+            return recipe.COMMANDS[word]
+        case "image":
+            from tfgrid.doors.cli.nouns import image
+
+            return image.COMMANDS[word]
+        case "node" | "farm":
+            from tfgrid.doors.cli.nouns import node
+
+            return node.COMMANDS[word]
+        case "logs":
+            from tfgrid.doors.cli.nouns import logs
+
+            return logs.COMMANDS[word]
+        case _:
+            from tfgrid.doors.cli.nouns import topics
+
+            return topics.COMMANDS[word]
+
 
 root: Final = Root(
     table=COMMANDS,
-    load=nouns.load,
+    load=load,
     help="Recipes become contracts, stakeholders sign, nodes that nobody logs in to make them so.",
     examples=("tfgrid demo", "tfgrid plan guestbook", "tfgrid contract why guestbook"),
 )

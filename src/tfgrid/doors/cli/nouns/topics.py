@@ -77,10 +77,9 @@ def completion(settings: Settings, shell: str) -> None:
     """Print the completion script of a shell."""
     from click.shell_completion import get_completion_class
 
-    from tfgrid.doors.cli.root import root
-
     kind = get_completion_class(shell)
     assert kind is not None
+    root = click.get_current_context().find_root().command
     script = kind(root, {}, "tfgrid", "_TFGRID_COMPLETE").source()
     answer = answers.Completion(shell=shell, script=script)
     show(settings, answer, lambda made: made.script)

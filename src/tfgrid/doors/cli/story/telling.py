@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +10,9 @@ from typing import Final
 
 import tfgrid
 from tfgrid.core import errors
-from tfgrid.doors.cli import answers
 from tfgrid.doors.cli.frame import Settings, say
 
-__all__ = ["Teller", "run"]
+__all__ = ["Teller", "example_directory"]
 
 STEPS: Final = (
     "checking this machine",
@@ -69,30 +67,3 @@ def example_directory() -> Path:
             hint="tfgrid demo --example DIR with a checkout's examples/guestbook",
         )  # fmt: skip
     return path
-
-
-def run(settings: Settings, example: Path | None) -> answers.Demo:
-    """Tell the whole story; each step finds what an earlier run left.
-
-    Raises:
-        errors.GridError: the first step that failed.
-
-    """
-    from tfgrid.doors.cli.story import agreeing, answering, preparing
-
-    teller = Teller(settings, example or example_directory())
-    with teller.step(1):
-        preparing.check_machine(teller)
-    with teller.step(2):
-        preparing.start_grid(teller)
-    with teller.step(3):
-        preparing.publish(teller)
-    with teller.step(4):
-        contract_id = asyncio.run(agreeing.order(teller))
-    with teller.step(5):
-        agreeing.approve(teller, contract_id)
-    with teller.step(6):
-        exchange = answering.exchange(teller, contract_id)
-    with teller.step(7):
-        proof = answering.prove(teller, contract_id)
-    return answering.conclude(teller, contract_id, exchange, proof)

@@ -35,10 +35,10 @@ noun.params.insert(
 def _tell(context: click.Context, example: Path | None) -> None:
     if context.invoked_subcommand is not None:
         return
-    from tfgrid.doors.cli import story
+    from tfgrid.doors.cli.story import running
 
     settings = settings_of(context)
-    show(settings, story.run(settings, example), lambda answer: answer.url)
+    show(settings, running.run(settings, example), lambda answer: answer.url)
 
 
 noun.callback = _tell
