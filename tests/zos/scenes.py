@@ -12,6 +12,7 @@ from tfgrid.ledger import contract as contracts
 
 __all__ = [
     "CONTRACT",
+    "LEDGER",
     "MIB",
     "NODE",
     "OTHER",
@@ -21,6 +22,7 @@ __all__ = [
     "container",
     "contract_named",
     "endpoints",
+    "items_of",
     "key",
     "known",
     "observed_all",
@@ -162,6 +164,12 @@ def observed_all(
         condition = conditions.get(workload, "running")
         found[item.key] = host.Observed(key=item.key, digest=item.digest, condition=condition)
     return found
+
+
+def items_of(the_case: plan.Case, kind: host.ItemKind) -> list[host.Item]:
+    """The items of one kind that a case asks of this node."""
+    wanted = items.items_for(the_case.contract, the_case.proposal, NODE, the_case.endpoints)
+    return [item for item in wanted if item.key.kind == kind]
 
 
 def key(kind: host.ItemKind, workload: str) -> host.ItemKey:
