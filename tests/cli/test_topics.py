@@ -7,7 +7,8 @@ import json
 import pytest
 
 from tests.cli.ground import run
-from tfgrid.doors.cli.frame import ExitCode, catalogue, exits, settings
+from tfgrid.core import catalogue
+from tfgrid.doors.cli.frame import ExitCode, exits, settings
 
 
 @pytest.mark.parametrize("word", ["TFG-5101", "tfg-5101", "5101"])
@@ -45,7 +46,7 @@ def test_without_a_topic_all_pages_are_listed() -> None:
     """The list names topics and every code."""
     told = run("help").stdout
     assert "exit-codes" in told
-    for code in catalogue.pages():
+    for code in catalogue.entries():
         assert code in told
 
 

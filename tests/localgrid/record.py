@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -130,6 +132,9 @@ def live(whole: Whole) -> None:
     whole.seen["second"] = localgrid.read(model.Paths(whole.home / "second"))
     whole.run("purge beside", "down", "--purge", "--yes", "--json", grid="second")
     whole.run("page with neighbour gone", "demo", "--example", str(whole.home / "example"))
+    whole.seen["killed"] = _kill_everything(whole)
+    whole.run("up after crash", "up", "--json")
+    whole.run("page after crash", "demo", "--example", str(whole.home / "example"), "--json")
     whole.run("cancel one", "contract", "cancel", "guestbook", "--as", "budget", "-y", "--json")
     whole.run("cancel two", "contract", "cancel", "guestbook", "--as", "legal", "-y", "--json")
     whole.seen["after cancel"] = whole.contained()
@@ -160,15 +165,30 @@ def _listening(grid: model.GridFile) -> dict[str, list[str]]:
     return found
 
 
+def _kill_everything(whole: Whole) -> int:
+    """Kill every process of the grid at once, as a crash of the machine would; how many."""
+    marks = (whole.seen["grid"].grid, f"{whole.directory}")
+    pids = [pid for pid, text in _everything() if any(mark in text for mark in marks)]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(pids)
+
+
 def _processes(home: Path) -> list[str]:
     """Every process whose command line names this test's folder."""
+    return [text for _, text in _everything() if str(home) in text]
+
+
+def _everything() -> list[tuple[int, str]]:
+    """Every other process of the machine: its command line and control groups."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal() and int(folder.name) != os.getpid():
             try:
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                groups = (folder / "cgroup").read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError):
                 continue
-            if str(home) in command:
-                found.append(command)
+            found.append((int(folder.name), f"{command} {groups}"))
     return found

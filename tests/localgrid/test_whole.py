@@ -147,6 +147,14 @@ def test_two_grids_do_not_meet(whole: Whole) -> None:
     assert whole.told["page with neighbour gone"].code == 0
 
 
+def test_everything_comes_back_after_a_crash(whole: Whole) -> None:
+    """Every process killed at once: `up` starts all of them, and the page answers through both."""
+    assert whole.seen["killed"] >= 12
+    assert len(whole.told["up after crash"].value["started"]) == 8
+    told = whole.told["page after crash"].value
+    assert {told["wrote_through"], told["read_through"]} == {"web-1", "web-2"}
+
+
 def test_cancelling_with_its_quorum_removes_everything(whole: Whole) -> None:
     """One delete signature changes nothing; with the second no node has anything left."""
     assert whole.told["cancel one"].code == 10

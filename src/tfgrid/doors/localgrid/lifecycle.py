@@ -260,7 +260,8 @@ def purge(directory: Path | None, *, progress: Progress) -> tuple[Paths, tuple[s
     paths.root.rmdir()
     for key in Paths.unlock_key(grid.grid).parent.glob(f"{grid.grid}*.key"):
         key.unlink(missing_ok=True)
-    for folder in (Paths.unlock_key(grid.grid).parent, Paths.runtime(grid.grid).parent):
+    keys = Paths.unlock_key(grid.grid).parent
+    for folder in (keys, keys.parent, Paths.runtime(grid.grid).parent):
         _remove_if_empty(folder)
     progress("grid", f"removed {paths.root}")
     return paths, stopped

@@ -9,7 +9,6 @@
 | `ask` | one question, or none |
 | `failure` | four-part errors, as text or JSON |
 | `exits` | the one table of exit codes |
-| `catalogue` | the pages behind `TFG-nnnn` |
 """
 
 from tfgrid.doors.cli.frame.ask import confirm
@@ -27,7 +26,6 @@ __all__ = [
     "Progress",
     "Root",
     "Settings",
-    "catalogue",
     "confirm",
     "exits",
     "hints",

@@ -6,9 +6,9 @@ from typing import Final
 
 import click
 
-from tfgrid.core import errors
+from tfgrid.core import catalogue, errors
 from tfgrid.doors.cli import answers
-from tfgrid.doors.cli.frame import Leaf, Settings, catalogue, exits, leaf, settings, show
+from tfgrid.doors.cli.frame import Leaf, Settings, exits, leaf, settings, show
 
 __all__ = ["COMMANDS"]
 
@@ -38,7 +38,8 @@ def _page(topic: str) -> answers.Topic:
             return _topic(word, "Environment variables", "\n".join(rows))
         case "accessibility":
             return _topic(word, "Accessibility", _ACCESSIBILITY)
-    found = catalogue.page(topic)
+    digits = topic.upper().removeprefix("TFG-")
+    found = catalogue.entries().get(f"TFG-{digits}")
     if found is None:
         raise errors.NotFound(
             "TFG-5007", f"no help page {topic!r}", where=topic, hint="tfgrid help"
@@ -60,7 +61,7 @@ Questions are typed answers, never menus; --yes answers them all."""
 
 def _index() -> answers.Topic:
     rows = ["exit-codes", "environment", "accessibility"]
-    rows += [f"{page.code}  {page.title}" for _, page in sorted(catalogue.pages().items())]
+    rows += [f"{page.code}  {page.title}" for page in catalogue.entries().values()]
     return _topic("topics", "Help pages: tfgrid help TOPIC", "\n".join(rows))
 
 

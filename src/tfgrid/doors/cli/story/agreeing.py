@@ -40,7 +40,9 @@ async def order(teller: Teller) -> ContractId:
         request = orders.Request(what=_NAME, settings={}, approvers={})
         plan = orders.make_plan(session, request)
         text = portrait.plan_text(teller.settings, portrait.plan_answer(session, plan))
-        teller.say("\n".join(f"   {line}" for line in text.splitlines()))
+        # A table for a terminal is as wide as the terminal already.
+        margin = "" if teller.settings.colour else "   "
+        teller.say("\n".join(f"{margin}{line}".rstrip() for line in text.splitlines()))
         state = await orders.register(session, plan, 0)
         teller.say(
             f"\n   registered: record {state.position} of the ledger, inclusion proof ok,"
