@@ -146,7 +146,10 @@ class Node:
         assert cgroups.subgroups(tree, f"tfgrid/{self.owner}/containers") == ()
         assert self.claims.held() == ()
         for folder in ("state", "run"):
-            left = [p for p in (self.root / folder).glob("**/*") if p.name != "_crun"]
+            left = [
+                p for p in (self.root / folder).glob("**/*") if p.name not in {"_crun", "_disks"}
+            ]
+            left = [p for p in left if p.parent.name != "_disks"]
             assert left == []
         losetup = subprocess.run(["losetup", "-a"], capture_output=True, check=True, text=True)
         assert str(self.root) not in losetup.stdout

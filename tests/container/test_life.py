@@ -202,7 +202,7 @@ class Cut(Exception):
 
 
 def _cut_points() -> Iterator[str]:
-    yield from ("Pin", "LinkSet", "IdmappedClone", "DiskMake", "DiskMount", "Overlay")
+    yield from ("Pin", "LinkSet", "IdmappedClone", "DiskCopy", "DiskMount", "Overlay")
 
 
 @pytest.mark.parametrize("point", list(_cut_points()))
@@ -213,7 +213,7 @@ def test_half_made_things_are_found_and_removed(
     """A creation that is cut anywhere leaves something broken, seen and removed by the next."""
     from tfgrid.jumpscale.sal import disks, links, mounts, namespaces
 
-    homes = {"LinkSet": links, "Pin": namespaces, "DiskMake": disks, "DiskMount": disks}
+    homes = {"LinkSet": links, "Pin": namespaces, "DiskCopy": disks, "DiskMount": disks}
     kind = getattr(homes.get(point, mounts), point)
     original = kind.perform
 

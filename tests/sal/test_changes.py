@@ -216,7 +216,9 @@ def test_a_disk_is_a_hard_quota(tmp_path: Path, executor: Executor) -> None:
     def body() -> None:
         disk, target = tmp_path / "d.ext4", tmp_path / "m"
         target.mkdir()
-        executor.apply([disks.DiskMake(path=disk, size_bytes=8 * 1024**2)])
+        empty = tmp_path / "empty"
+        executor.apply([disks.DiskMake(path=empty, size_bytes=8 * 1024**2)])
+        executor.apply([disks.DiskCopy(template=empty, path=disk)])
         fresh = disk.stat().st_blocks * 512
         executor.apply([disks.DiskMount(path=disk, target=target)])
         assert len(disks.loops_of(disk)) == 1

@@ -107,6 +107,10 @@ class Layout:
         """The file whose size is the disk quota."""
         return self.state / "disk.ext4"
 
+    def template(self, size_bytes: int) -> Path:
+        """An empty disk of a size, from which those of containers are copied."""
+        return self.state.parent / "_disks" / f"{size_bytes}.ext4"
+
     @property
     def lower(self) -> Path:
         """Mount point of the idmapped clone of the image."""

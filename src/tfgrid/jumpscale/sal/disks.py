@@ -7,10 +7,12 @@ the node was killed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,7 @@ from tfgrid.core import errors
 from tfgrid.jumpscale.sal import syscalls
 from tfgrid.jumpscale.sal.change import Argv, Change, refused
 
-__all__ = ["DiskMake", "DiskMount", "loops_of"]
+__all__ = ["DiskCopy", "DiskMake", "DiskMount", "loops_of"]
 
 _LOOP_CTL_GET_FREE: Final = 0x4C82
 _LOOP_CONFIGURE: Final = 0x4C0A
@@ -90,6 +92,54 @@ class DiskMake(Change):
             text = said.decode("utf-8", "replace").strip()[-300:]
             where = str(self.path)
             raise errors.Failed("TFG-3032", f"a disk was not made: {text}", where=where) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskCopy(Change):
+    """Make a disk by copying an empty one of the same size, holes as holes.
+
+    Faster than making one: the program that does forces what it wrote to the machine's disk.
+    """
+
+    template: Path
+    path: Path
+
+    def perform(self) -> None:
+        """See `Change.perform`."""
+        try:
+            with self.template.open("rb") as source, self.path.open("xb") as target:
+                size = os.fstat(source.fileno()).st_size
+                os.ftruncate(target.fileno(), size)
+                for start, end in _data(source.fileno(), size):
+                    _copy(source.fileno(), target.fileno(), start, end)
+        except OSError as error:
+            raise refused("copy a disk", error, where=str(self.path)) from error
+
+    def argv(self) -> tuple[Argv, ...]:
+        """See `Change.argv`; coreutils."""
+        return (("cp", "--sparse=always", str(self.template), str(self.path)),)
+
+
+def _data(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a sparse file has data: pairs of start and end."""
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        position = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, position
+
+
+def _copy(source: int, target: int, start: int, end: int) -> None:
+    while start < end:
+        count = os.copy_file_range(source, target, end - start, start, start)
+        if count == 0:
+            return
+        start += count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
