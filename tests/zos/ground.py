@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import shutil
 import signal
 import socket
@@ -26,7 +27,7 @@ from tfgrid.core.ids import ContractId, Digest, FarmId, NodeId
 from tfgrid.core.rng import SystemRng
 from tfgrid.core.schema import Value
 from tfgrid.core.store import MemoryStore
-from tfgrid.core.transport import MemoryTransport, Request, Response
+from tfgrid.core.transport import Handler, MemoryTransport, Request, Response
 from tfgrid.core.units import Capacity
 from tfgrid.doors import api
 from tfgrid.jumpscale.sal import claims, links
@@ -57,7 +58,9 @@ class Ground:
             clock=SystemClock(), signed=MemoryStore(),
         )  # fmt: skip
         self.service = bcdb.Service(self.ledger)
-        self.serving = self.service.handle
+        self.serving: Handler = self.service.handle
+        self.stop = asyncio.Event()
+        self.query: dict[str, str] = {}
         self.chunks = flist.ChunkStore(directory / "chunks")
         self.image = self._publish_image()
         self.config = self._provision(token)
@@ -107,7 +110,21 @@ class Ground:
 
     async def answer(self, request: Request) -> Response:
         """What the ledger's address answers; a test may put another server there."""
-        return await self.serving(request)
+        request = dataclasses.replace(request, query={**request.query, **self.query})
+        answer = asyncio.ensure_future(self.serving(request))
+        stopped = asyncio.ensure_future(self.stop.wait())
+        await asyncio.wait({answer, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not answer.done():
+            answer.cancel()
+            return Response(status=503)
+        return answer.result()
+
+    def swap(self, handler: Handler) -> None:
+        """Put another server at the ledger's address, one that keeps nobody waiting."""
+        self.serving, self.query = handler, {"wait": "0"}
+        self.stop.set()
+        self.stop = asyncio.Event()
 
     # The node's process
 
@@ -296,6 +313,7 @@ async def ground(directory: Path) -> AsyncIterator[Ground]:
         zos.destroy(made.config)
         if made.process is not None:
             made.process.wait(10)
+        made.stop.set()
         stop.set()
         await asyncio.gather(*servers, return_exceptions=True)
         made.ledger.close()

@@ -80,7 +80,7 @@ def test_made_twice_and_destroyed_twice(config: zos.Config) -> None:
 
 
 def test_a_node_has_its_own_ground(config: zos.Config, tmp_path: Path) -> None:
-    """Inside are one address, own empty /run/netns and /run/wireguard, no unified cgroup, no neighbour."""
+    """Inside are one address, an empty /run/netns, no unified cgroup and no neighbour."""
     neighbour = _config(config.grid, "n2", 12)
     zos.make(neighbour)
     zos.make(config)

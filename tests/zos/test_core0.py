@@ -76,7 +76,7 @@ def test_only_the_newest_word_about_a_workload_waits() -> None:
 
 
 def test_a_receipt_is_kept_until_the_ledger_answers() -> None:
-    """An unreachable ledger keeps everything waiting; then each receipt is written once, in order."""
+    """An unreachable ledger keeps all waiting; then each receipt is written once, in order."""
     ledger, outbox = Ledger(), Outbox(MemoryStore(), _log())
     outbox.put(receipt("", "accepted"))
     outbox.put(receipt("web", "running"))
@@ -132,7 +132,7 @@ def test_back_off_doubles_to_its_cap_and_forgets() -> None:
 
 
 def test_a_share_is_capped_dimension_by_dimension() -> None:
-    """A node offers the machine's capacity or its cap, whichever is less; a zero cap caps nothing."""
+    """A node offers the machine's capacity or its cap if less; a zero cap caps nothing."""
     machine = Capacity(cpu_millis=2000, memory_bytes=8000, ssd_bytes=100, hdd_bytes=7)
     caps = Capacity(cpu_millis=500, memory_bytes=9000, ssd_bytes=0, hdd_bytes=3)
 
@@ -142,7 +142,7 @@ def test_a_share_is_capped_dimension_by_dimension() -> None:
 
 
 def test_a_machine_in_memory_keeps_the_host_s_promises() -> None:
-    """Ensuring twice starts once; removing twice is no error; a reboot keeps images and keys only."""
+    """Ensuring twice starts once; removing twice is no error; a reboot keeps images and keys."""
     machine = MemoryHost(Capacity())
     case = scenes.case("run")
     network, image = (scenes.items_of(case, kind)[0] for kind in ("network", "image"))

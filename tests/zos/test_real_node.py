@@ -15,6 +15,7 @@ from tfgrid.agents import zos
 from tfgrid.core.clock import SystemClock
 from tfgrid.core.ids import ContractId
 from tfgrid.core.store import MemoryStore
+from tfgrid.core.transport import MemoryTransport
 from tfgrid.ledger import bcdb, contract
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -63,6 +64,31 @@ def test_from_contract_to_page_and_back(tmp_path: Path) -> None:
         assert list((state / "state/items").glob("*/*")) == []
 
     on_ground(tmp_path, body)
+
+
+def test_logs_and_heartbeats_reach_the_mailbox(tmp_path: Path) -> None:
+    """The owner's mailbox gets the end of a log where the agreement allows it, and the status."""
+
+    async def run() -> None:
+        async with ground(tmp_path) as here:
+            here.spawn()
+            node = await here.open_farm()
+            identifier = await here.order("echo hello from inside; exec httpd -f -p 80 -h /www")
+            await here.phase(identifier, "running")
+            client = bcdb.Client(MemoryTransport(here.service.handle), here.ledger.trust)
+            for _ in range(100):
+                logs = await client.messages(f"logs:{identifier}/web", author=node)
+                beats = await client.messages(f"status:{node}", author=node)
+                if logs and beats and zos.heartbeat_status(beats[0].payload).items:
+                    break
+                await asyncio.sleep(0.1)
+
+            assert logs[0].payload == "hello from inside\n"
+            told = zos.heartbeat_status(beats[0].payload)
+            assert (told.node, told.phase) == (node, "following")
+            assert {i.name for i in told.items} == {"net", "web", "name"}
+
+    asyncio.run(run())
 
 
 def test_nothing_listens_before_there_is_a_contract(tmp_path: Path) -> None:
@@ -179,7 +205,7 @@ def test_a_rewritten_history_is_obeyed_no_more(tmp_path: Path) -> None:
             None, founder=here.people["founder"], checkpoint_keyrings=[here.people["notary"]],
             registry=here.registry, clock=SystemClock(), signed=MemoryStore(),
         )  # fmt: skip
-        here.serving = bcdb.Service(liar).handle
+        here.swap(bcdb.Service(liar).handle)
         await here.until(lambda: here.status().phase == "halted", "the node halts", seconds=60)
         status = here.status()
         assert len(status.evidence) == 2
@@ -187,7 +213,7 @@ def test_a_rewritten_history_is_obeyed_no_more(tmp_path: Path) -> None:
         assert here.workload_pids() == before
 
         here.end(signal.SIGTERM)
-        here.serving = honest.handle
+        here.swap(honest.handle)
         here.spawn()
         await here.sign(identifier, "delete")
         await asyncio.sleep(2)

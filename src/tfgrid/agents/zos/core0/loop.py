@@ -133,7 +133,7 @@ class Core0:
     def report(self) -> Report:
         """How the node fares now."""
         reasons = {
-            "halted": str(self.follower.halted),
+            "halted": self.follower.halted.reason if self.follower.halted else "",
             "starting": self._unreachable or "reads to the head of the ledger",
             "stale": f"no fresh head: {self._unreachable or 'the ledger stands still'}",
         }
@@ -175,8 +175,9 @@ class Core0:
             self._read(bool(entries))
             if not entries and self._seams.clock.monotonic_ms() - began < 1000:
                 await self._seams.clock.sleep(1)
-        self._seams.log.error("halted", reason=str(self.follower.halted))
+        self._seams.log.error("halted", reason=self.follower.halted.reason)
         self._wake.set()
+        self._news.set()
         await asyncio.Event().wait()
 
     def _read(self, grew: bool) -> None:
