@@ -1,6 +1,6 @@
-"""From nothing to a running container: ours against bare crun and podman on the same root, in turns.
+"""From nothing to a running container: ours against bare crun and podman, in turns.
 
-    python bench/container.py [ROUNDS]
+    python -m bench.container [ROUNDS]
 
 Each round starts and removes one container with each of them, in rotating order, so that all meet
 the same load. What is told is wall time to the first instruction of the workload having run, its
@@ -38,7 +38,7 @@ def _cpu_seconds() -> float:
 
 
 def _bare_crun(folder: Path, node: Node) -> Path:
-    """A bundle for bare crun: its own namespaces, the same root by a plain overlay, no walls but its defaults."""
+    """A bundle for bare crun: a plain overlay of the same root, and no walls but its defaults."""
     bundle = folder / "bare"
     for name in ("upper", "work", "root"):
         (bundle / name).mkdir(parents=True)
@@ -154,28 +154,22 @@ def _parts(node: Node, rounds: int) -> None:
         spent.setdefault("take_down", []).append(time.monotonic() - begun)
     node.claims.release("parts")
     row = "  ".join(f"{n} {statistics.median(s) * 1000:.1f}" for n, s in spent.items())
-    print(f"\nparts of create, ms: {row}")
+    print(f"parts of create, ms: {row}")
 
 
-def main(rounds: int) -> None:
-    """Run the comparison and print its table."""
+def compare(rounds: int) -> dict[str, list[Sample]]:
+    """Wall and CPU seconds of each start by name: `crun run`, `tfgrid` and, if there, `podman run`."""
     folder = Path(tempfile.mkdtemp(prefix="tfgrid-bench-"))
     folder.chmod(0o711)
     image = make_image(folder / "image")
+    found: dict[str, list[Sample]] = {}
 
     async def body() -> None:
         node = Node(folder, image)
         await node.with_keeper()
-        samples = await _rounds(node, folder, rounds)
-        base = 1000 * statistics.median(wall for wall, _ in samples["crun run"])
-        print(f"{rounds} rounds, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores; ms")
-        print(f"{'':24} {'median':>8} {'min':>8} {'max':>8} {'cpu':>8} {'ratio':>7}")
-        for name, rows in samples.items():
-            _told(name, rows, base)
-        ours = 1000 * statistics.median(wall for wall, _ in samples["tfgrid"])
-        print(f"tfgrid is {ours - base:.1f} ms behind bare crun run")
-        pid = await _keeper_pid(folder)
-        print(f"keeper resident: {_resident_kib(pid or 0) / 1024:.1f} MiB")
+        found.update(await _rounds(node, folder, rounds))
+        resident = _resident_kib((await _keeper_pid(folder)) or 0)
+        print(f"keeper resident: {resident / 1024:.1f} MiB")
         _parts(node, rounds)
         await node.clean()
 
@@ -185,6 +179,19 @@ def main(rounds: int) -> None:
         for mount in mounts.under(folder):
             mounts.Unmount(target=mount.target, lazy=True).perform()
         shutil.rmtree(folder)
+    return found
+
+
+def main(rounds: int) -> None:
+    """Run the comparison and print its table."""
+    samples = compare(rounds)
+    base = 1000 * statistics.median(wall for wall, _ in samples["crun run"])
+    print(f"{rounds} rounds, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores; ms")
+    print(f"{'':24} {'median':>8} {'min':>8} {'max':>8} {'cpu':>8} {'ratio':>7}")
+    for name, rows in samples.items():
+        _told(name, rows, base)
+    ours = 1000 * statistics.median(wall for wall, _ in samples["tfgrid"])
+    print(f"tfgrid is {ours - base:.1f} ms behind bare crun run")
 
 
 if __name__ == "__main__":

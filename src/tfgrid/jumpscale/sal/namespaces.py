@@ -30,7 +30,7 @@ _FLAGS: Final[dict[str, int]] = {
     "net": syscalls.CLONE_NEWNET,
     "user": syscalls.CLONE_NEWUSER,
 }
-# What unshare does not do by itself: pin a user namespace, and map ids from outside without newuidmap.
+# What unshare does not do: pin a user namespace, and map ids from outside without newuidmap.
 _USER_SCRIPT: Final = """\
 map=$1 flags=$2; shift 2
 unshare $flags sleep 5 & pid=$!
