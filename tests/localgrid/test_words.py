@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from tfgrid.core import errors
 from tfgrid.core.clock import SystemClock
 from tfgrid.core.rng import SeededRng
+from tfgrid.doors import localgrid
 from tfgrid.doors.localgrid import create, model, parts, provision, residue
 
 pytestmark = pytest.mark.slow
@@ -97,6 +99,17 @@ def test_the_edge_sends_to_gateways_only(home: Path) -> None:
     assert [line.split()[-1] for line in text.splitlines() if "bind" in line] == ["127.0.0.1:8443"]
     assert [line.split()[1] for line in text.splitlines() if "    server" in line] == ["n4"]
     assert "10.9.8.14:443" in text
+
+
+def test_one_command_at_a_time(home: Path) -> None:
+    """While a command holds the grid's lock, another one that would stop it is refused."""
+    paths, _ = _create(home / "grid")
+    with paths.lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(errors.Busy) as refused:
+            localgrid.down(paths.root, progress=lambda _thing, _state: None)
+    assert refused.value.code == "TFG-5114"
+    assert paths.grid_file.exists()
 
 
 def test_every_part_is_found_by_name(home: Path) -> None:

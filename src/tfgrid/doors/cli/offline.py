@@ -15,9 +15,10 @@ def verify(file: Path, ledger: str) -> answers.Verified:
     """What a proof file proves.
 
     Raises:
-        errors.NotFound: TFG-5006, there is no such file. errors.BadInput: TFG-5014, it is larger
-        than a proof can be. errors.VerificationFailed: a signature, hash or quorum does not hold;
-        TFG-5017, it proves no contract.
+        errors.NotFound: TFG-5006, there is no such file.
+        errors.BadInput: TFG-5014, it is larger than a proof can be.
+        errors.VerificationFailed: a signature, hash or quorum does not hold; TFG-5018, it is no
+            whole proof; TFG-5017, it proves no contract.
 
     """
     if not file.is_file():

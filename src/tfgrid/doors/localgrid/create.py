@@ -103,14 +103,14 @@ def _clear(paths: Paths) -> None:
     """Make the directory, or empty it of a creation that was cut off; never of anything else."""
     root = paths.root
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ours = {"ledger", "identities", "ca", "cache"}
+    ours = {"ledger", "identities", "ca", "cache", "lock"}
     found = {entry.name for entry in root.iterdir()}
     if found - ours:
         raise errors.Conflict(
             "TFG-5105", "this directory holds other things", where=str(root),
             hint="give an empty directory with --dir",
         )  # fmt: skip
-    for name in found:
+    for name in found - {"lock"}:
         shutil.rmtree(root / name)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -67,10 +68,11 @@ async def up(
     """Make the grid in `directory` run, creating it if it is not there.
 
     Raises:
-        errors.MachineLacks: TFG-5112, not root; TFG-5111. errors.Conflict: TFG-5108, the grid is
-        there with other nodes or farms. errors.Failed: TFG-5109, a process ended too early; its
-        last lines are in `details["reasons"]`. errors.StillGoing: TFG-5110, not all of it answered
-        in time.
+        errors.MachineLacks: TFG-5112, not root; TFG-5111.
+        errors.Conflict: TFG-5108, the grid is there with other nodes or farms.
+        errors.Failed: TFG-5109, a process ended too early; `details["reasons"]` has its last lines.
+        errors.StillGoing: TFG-5110, not all of it answered in time.
+        errors.Busy: TFG-5114, another command is starting or stopping it.
 
     """
     if os.geteuid() != 0:
@@ -79,13 +81,34 @@ async def up(
             hint="sudo tfgrid up",
         )  # fmt: skip
     paths = Paths((directory or default_directory()).absolute())
-    grid = _open_or_create(paths, nodes, farms, progress)
-    grid = underlay.claim(paths, grid)
-    underlay.make(grid)
-    deadline = asyncio.get_running_loop().time() + timeout_seconds
-    run = _Run(paths, grid, deadline, progress)
-    await run.everything()
+    with _alone(paths):
+        grid = _open_or_create(paths, nodes, farms, progress)
+        grid = underlay.claim(paths, grid)
+        underlay.make(grid)
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        run = _Run(paths, grid, deadline, progress)
+        await run.everything()
     return Started(paths=paths, grid=grid, started=tuple(run.started))
+
+
+@contextlib.contextmanager
+def _alone(paths: Paths) -> Iterator[None]:
+    """Hold the grid's lock, so that two commands do not start or stop it at once.
+
+    Raises:
+        errors.Busy: TFG-5114, another command holds it.
+
+    """
+    paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with paths.lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            raise errors.Busy(
+                "TFG-5114", "another command is starting or stopping this grid",
+                where=str(paths.root), hint="wait for it, then repeat the command",
+            ) from fault  # fmt: skip
+        yield
 
 
 def _open_or_create(
@@ -223,7 +246,13 @@ def down(directory: Path | None, *, progress: Progress) -> tuple[Paths, GridFile
 
     """
     paths = find(directory)
-    grid = read(paths)
+    with _alone(paths):
+        return _down(paths, read(paths), progress)
+
+
+def _down(
+    paths: Paths, grid: GridFile, progress: Progress
+) -> tuple[Paths, GridFile, tuple[str, ...]]:
     stopped = []
     for part in reversed(parts.parts(paths, grid)):
         if _stop(paths, grid, part):
@@ -249,15 +278,17 @@ def purge(directory: Path | None, *, progress: Progress) -> tuple[Paths, tuple[s
         errors.NotFound: TFG-5101.
 
     """
-    paths, grid, stopped = down(directory, progress=progress)
-    underlay.release(grid)
-    # grid.json goes last: a purge that is cut off can be repeated.
-    for entry in sorted(paths.root.iterdir(), key=lambda path: path == paths.grid_file):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    paths.root.rmdir()
+    paths = find(directory)
+    with _alone(paths):
+        paths, grid, stopped = _down(paths, read(paths), progress)
+        underlay.release(grid)
+        # grid.json goes last: a purge that is cut off can be repeated.
+        for entry in sorted(paths.root.iterdir(), key=lambda path: path == paths.grid_file):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        paths.root.rmdir()
     for key in Paths.unlock_key(grid.grid).parent.glob(f"{grid.grid}*.key"):
         key.unlink(missing_ok=True)
     keys = Paths.unlock_key(grid.grid).parent

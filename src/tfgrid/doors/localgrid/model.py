@@ -134,6 +134,11 @@ class Paths:
         return self.root / "grid.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the command that starts or stops the grid."""
+        return self.root / "lock"
+
+    @property
     def ledger(self) -> Path:
         """The ledger's database."""
         return self.root / "ledger"

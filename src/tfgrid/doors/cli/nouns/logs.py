@@ -30,10 +30,10 @@ _POLL_SECONDS: Final = 1.0
               "tfgrid logs guestbook/web-1 --json"),
 )  # fmt: skip
 @click.argument("workload", metavar="CONTRACT/WORKLOAD")
-@click.option("-f", "--follow", is_flag=True, help="Go on until interrupted or --timeout.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
 @click.option("--limit", type=int, default=100, help="How many lines at first (default: 100).")
 def logs(settings: Settings, workload: str, follow: bool, limit: int) -> None:
-    """Show the end of what a workload wrote."""
+    """Show the end of what a workload wrote; with -f until interrupted, or until --timeout."""
     asyncio.run(_logs(settings, workload, follow=follow, limit=limit))
 
 
@@ -42,6 +42,7 @@ async def _logs(settings: Settings, path: str, *, follow: bool, limit: int) -> N
         await session.look()
         state, workload = _find(session, path)
         known: list[str] = []
+        bounded = "timeout" in settings.given
         until = session.clock.monotonic_ms() + settings.timeout * 1000
         while True:
             lines = await _tail(session, state.contract, workload)
@@ -52,7 +53,7 @@ async def _logs(settings: Settings, path: str, *, follow: bool, limit: int) -> N
                 lambda line: line.text or " ",
             )
             known = lines or known
-            if not follow or session.clock.monotonic_ms() > until:
+            if not follow or (bounded and session.clock.monotonic_ms() > until):
                 return
             await session.clock.sleep(_POLL_SECONDS)
 
