@@ -158,7 +158,7 @@ def _parts(node: Node, rounds: int) -> None:
 
 
 def compare(rounds: int) -> dict[str, list[Sample]]:
-    """Wall and CPU seconds of each start by name: `crun run`, `tfgrid` and, if there, `podman run`."""
+    """Wall and CPU seconds of each start, for `crun run`, `tfgrid` and `podman run`."""
     folder = Path(tempfile.mkdtemp(prefix="tfgrid-bench-"))
     folder.chmod(0o711)
     image = make_image(folder / "image")
