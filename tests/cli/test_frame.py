@@ -205,6 +205,18 @@ def test_a_question_without_a_person_names_the_flag(monkeypatch: pytest.MonkeyPa
     confirm(Settings(yes=True), "Remove it?")
 
 
+def test_what_cannot_be_undone_asks_for_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A yes is not enough where data is destroyed; the word is."""
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    for answer, agreed in (("y", False), ("", False), ("24518aea", True)):
+        monkeypatch.setattr(click, "prompt", lambda *_a, answer=answer, **_k: answer)
+        if agreed:
+            confirm(Settings(), "Remove it?", typed="24518aea")
+            continue
+        with pytest.raises(errors.NotAllowed):
+            confirm(Settings(), "Remove it?", typed="24518aea")
+
+
 def test_progress_says_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
     """Not on a terminal: a line for each change, no repeats, nothing on standard output."""
     with Progress(Settings(), "waiting") as progress:

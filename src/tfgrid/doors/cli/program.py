@@ -1,4 +1,4 @@
-"""`tfgrid`: where the program starts, and the one answer that is given before anything is imported."""
+"""`tfgrid`: where the program starts, and the answer that is given before anything is imported."""
 
 from __future__ import annotations
 

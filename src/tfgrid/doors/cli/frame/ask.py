@@ -15,8 +15,10 @@ from tfgrid.doors.cli.frame.settings import Settings
 __all__ = ["confirm"]
 
 
-def confirm(settings: Settings, question: str) -> None:
+def confirm(settings: Settings, question: str, *, typed: str = "") -> None:
     """Return if the answer is yes.
+
+    What destroys data that is nowhere else asks for a word, `typed`, instead of a yes.
 
     Raises:
         errors.BadInput: TFG-5003, nobody is there to be asked.
@@ -29,5 +31,9 @@ def confirm(settings: Settings, question: str) -> None:
         raise errors.BadInput(
             "TFG-5003", f"{question} Nobody is here to answer", hint="add --yes to say yes"
         )
-    if not click.confirm(question, default=False, err=True):
+    if typed:
+        agreed = click.prompt(f"{question} Type {typed}", default="", err=True) == typed
+    else:
+        agreed = click.confirm(question, default=False, err=True)
+    if not agreed:
         raise errors.NotAllowed("TFG-5011", "you said no; nothing was changed")

@@ -215,6 +215,7 @@ def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> N
     if wait and answer.phase == "cancelling":
         asyncio.run(_wait_ended(settings, answer.contract))
         say(settings, f"{answer.name} has ended: every node has removed what it made for it")
+        hints(settings, f"its records stay: tfgrid contract proof {answer.name} -o FILE")
 
 
 def _sign(

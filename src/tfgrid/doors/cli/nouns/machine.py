@@ -163,7 +163,8 @@ def down(settings: Settings, purge: bool, directory: str | None) -> None:
         show(settings, _down_answer(paths, [], False, []), lambda a: f"would stop {a.directory}")
         return
     if purge:
-        confirm(settings, f"Remove {paths.root} with its ledger, identities and images?")
+        question = f"Remove {paths.root} with its ledger, identities and images?"
+        confirm(settings, question, typed=grid.grid)
     with Progress(settings, "stopping the grid") as progress:
         if not purge:
             _, _, stopped = localgrid.down(where, progress=progress.change)
