@@ -38,11 +38,13 @@ class Log:
         if _ORDER.index(level) < _ORDER.index(self._level):
             return
         stream = self._stream or sys.stderr
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        now_ms = time.time_ns() // 1_000_000
+        clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms // 1000))
+        at = f"{clock}.{now_ms % 1000:03}Z"
         merged = self._bound | fields
         if stream.isatty():
             extra = " ".join(f"{k}={_plain(v)}" for k, v in merged.items())
-            line = f"{at[11:19]} {level:7} {self._part}: {event} {extra}".rstrip()
+            line = f"{at[11:23]} {level:7} {self._part}: {event} {extra}".rstrip()
         else:
             head = {"at": at, "level": level, "part": self._part, "event": event}
             line = json.dumps(head | merged | head, separators=(",", ":"))

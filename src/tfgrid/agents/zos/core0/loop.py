@@ -245,6 +245,7 @@ class Core0:
             async with self._images if image else self._slots:
                 if step not in self.last_plan.steps:
                     return
+                began = self._seams.clock.monotonic_ms()
                 async with asyncio.timeout(fetch_seconds_max if image else step_seconds_max):
                     await self._hands.do(step)
         except errors.GridError as fault:
@@ -257,6 +258,8 @@ class Core0:
         else:
             self._backoff.succeeded(key)
             self._tell.set()
+            took = self._seams.clock.monotonic_ms() - began
+            self._seams.log.info("step done", step=key, milliseconds=took)
 
     def _failed(self, key: str, reason: str) -> None:
         delay = self._backoff.failed(key, reason, self._seams.clock.monotonic_ms())
