@@ -32,9 +32,9 @@ def test_nothing_is_promised_that_was_not_written() -> None:
 def test_numbers_are_never_shared_and_freed_ones_are_used_again() -> None:
     """Every network has its own port and link; what a removed one had goes to the next."""
     store = MemoryStore()
-    made = [records(store).reserve(f"{n:032x}") for n in range(20)]
+    made = [records(store).reserve(f"{n:02x}" * 16) for n in range(20)]
     assert len({r.port for r in made}) == len({r.link for r in made}) == 20
-    records(store).release(f"{3:032x}")
+    records(store).release(f"{3:02x}" * 16)
     again = records(store).reserve("ff" * 16)
     assert (again.port, again.link) == (made[3].port, made[3].link)
 
@@ -44,7 +44,7 @@ def test_a_full_node_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "networks_per_node_max", 2)
     store = MemoryStore()
     for number in range(2):
-        records(store).reserve(f"{number:032x}")
+        records(store).reserve(f"{number:02x}" * 16)
     with pytest.raises(errors.NoFit) as refused:
         records(store).reserve("ff" * 16)
     assert refused.value.code == "TFG-3401"

@@ -13,7 +13,7 @@ from typing import Final
 from tfgrid.capacity.zgw import config
 from tfgrid.capacity.zgw.model import Backend, Health, Route, RouteSeen, Settings
 from tfgrid.capacity.zgw.runtime import Runtime, Server
-from tfgrid.core import errors
+from tfgrid.core import canonical, errors
 from tfgrid.core.clock import Clock
 from tfgrid.jumpscale.executors import Launcher, Spawn
 from tfgrid.jumpscale.sal import processes
@@ -73,6 +73,7 @@ class Gateway:
                 TFG-3504, a backend outside the range of links (loopback, underlay, metadata,
                 another service).
             errors.NoFit: TFG-3505, all slots are taken.
+            errors.BadInput: TFG-3509, a field is not what its type says.
             errors.Unreachable: TFG-3506, the runtime socket does not answer.
 
         """
@@ -215,6 +216,7 @@ class Gateway:
             yield config.map_path(self._settings, name)
 
     def _check(self, route: Route) -> None:
+        _held(route)
         _, _, parent = route.host.partition(".")
         if parent not in self._settings.domains:
             raise errors.BadInput(
@@ -293,6 +295,14 @@ class Gateway:
             for name in ("paths", "names"):
                 if await self._lookup(name, server.name) is not None:
                     await self._runtime.tell([self._forget(name, server.name)])
+
+
+def _held(route: Route) -> None:
+    """Hold every field against its type: a constructor does not, and commands are made of them."""
+    try:
+        canonical.parse(canonical.encode(route), Route)
+    except errors.BadInput as fault:
+        raise errors.BadInput("TFG-3509", f"not a route: {fault.what}", where="route") from fault
 
 
 def _inside(address: str, allowed: ipaddress.IPv4Network) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["Runtime", "Server"]
 _ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 _ANSWER_SECONDS: Final = 10.0
 _LINE_BYTES_MAX: Final = 8 * 1024
+# A semicolon or a line's end begins another command, "<<" takes what follows, a backslash quotes.
+_COMMAND: Final = re.compile(r"[A-Za-z0-9 ._:/~+@-]+", re.ASCII)
 _FINE: Final = frozenset({"", "New server registered.", "Server deleted."})
 
 
@@ -83,10 +86,16 @@ class Runtime:
         """Carry out commands in order.
 
         Raises:
+            errors.BadInput: TFG-3509, one holds what would begin another; none was carried out.
             errors.Failed: TFG-3508, HAProxy refused one; those after it were carried out all the
                 same.
 
         """
+        for command in commands:
+            if not _COMMAND.fullmatch(command):
+                raise errors.BadInput(
+                    "TFG-3509", "this is not one command for HAProxy", where=command[:128]
+                )
         batch: list[str] = []
         for command in [*commands, ""]:
             full = sum(map(len, batch)) + len(command) + 2 * len(batch) > _LINE_BYTES_MAX

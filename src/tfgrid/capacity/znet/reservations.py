@@ -14,7 +14,13 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from tfgrid.capacity.znet.model import Forward, Port, Prepared, link_addresses
+from tfgrid.capacity.znet.model import (
+    Forward,
+    Port,
+    Prepared,
+    link_addresses,
+    tunnel_name,
+)
 from tfgrid.core import canonical, errors, limits
 from tfgrid.core.rng import Rng
 from tfgrid.core.schema import Base64, Value
@@ -100,11 +106,13 @@ class Reservations:
     def reserve(self, network: str) -> Reservation:
         """The record of a network, made if there is none.
 
-        Refuses with TFG-3401 when all numbers are taken.
+        Refuses with TFG-3401 when all numbers are taken, and with TFG-3407 when another network
+        has the digits that go into the names of links.
         """
         there = self.get(network)
         if there:
             return there
+        self._check_names(network)
         taken = [other for each in self.networks() if (other := self.get(each))]
         made = Reservation(
             private_key=canonical.text_from(_clamped(self._rng.token(32))),
@@ -113,6 +121,15 @@ class Reservations:
         )
         self._write(network, made)
         return made
+
+    def _check_names(self, network: str) -> None:
+        """Links have room for 48 bits of an id, which somebody patient can make meet another's."""
+        name = tunnel_name(network)
+        if any(tunnel_name(other) == name for other in self.networks() if other != network):
+            raise errors.Conflict(
+                "TFG-3407", "another network of this node has the same first digits",
+                where=network, hint="order again; its salt makes it another",
+            )  # fmt: skip
 
     def forward(self, network: str, record: Reservation, target: str) -> Reservation:
         """The record with a link port for `target` (`address:port`)."""

@@ -60,7 +60,8 @@ Action: TypeAlias = Literal["deploy", "update", "accept", "delete", "refund"]
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Weight = Annotated[int, Meta(ge=1, le=limits.policy_weight_max)]
-Path = Annotated[str, Meta(pattern=r"\A/[^\x00]*\Z", max_length=limits.path_bytes_max)]
+# What a check asks for goes into a gateway's commands and into requests: nothing that ends either.
+HealthPath = Annotated[str, Meta(pattern=r"\A/[A-Za-z0-9._~/-]*\Z", max_length=256)]
 Argument = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z", max_length=limits.text_chars_max)]
 Host = Annotated[
     str,
@@ -103,7 +104,7 @@ class HealthCheck(Value, frozen=True):
 
     port: Port
     kind: Literal["tcp", "http"] = "tcp"
-    path: Path = "/"
+    path: HealthPath = "/"
     interval_seconds: Annotated[int, Meta(ge=1, le=3600)] = 2
 
 
@@ -139,7 +140,7 @@ class Route(Value, frozen=True, tag="route", tag_field="type"):
     network: Name
     containers: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=limits.workloads_max)]
     port: Port
-    health_path: Path = "/"
+    health_path: HealthPath = "/"
     constraints: Constraints = Constraints()
 
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tfgrid.core import errors
+from tfgrid.core import canonical, errors
 from tfgrid.core.ids import NodeId
 from tfgrid.ledger.contract.model import (
     Container,
+    Endpoint,
     NetworkPlace,
     Proposal,
     Receipt,
@@ -34,6 +35,8 @@ __all__ = [
     "receipt_allowed",
     "workloads_of",
 ]
+
+_PUBLIC_KEY_BYTES: Final = 32
 
 PART_PHASES: Final[dict[ReceiptState, frozenset[Phase]]] = {
     "accepted": frozenset({"approved"}),
@@ -178,17 +181,28 @@ def _check_endpoints(
             where="endpoints",
         )  # fmt: skip
     for endpoint in receipt.endpoints:
-        host = endpoint.endpoint.rpartition(":")[0].strip("[]")
-        if underlay and host != underlay:
-            raise errors.BadInput(
-                "TFG-2437", f"the node is registered at {underlay}", where=endpoint.endpoint
-            )
+        _check_endpoint(endpoint, underlay)
     known = {e.public_key for fact in receipts for e in fact.receipt.endpoints}
     keys = [e.public_key for e in receipt.endpoints]
     if len(set(keys)) != len(keys) or known & set(keys):
         raise errors.BadInput(
             "TFG-2438", "a node makes a key of its own for each network", where="endpoints"
         )
+
+
+def _check_endpoint(endpoint: Endpoint, underlay: str) -> None:
+    """Hold that peers can use it: one form of the node's own address, a port, a whole key."""
+    host, _, port = endpoint.endpoint.rpartition(":")
+    own = f"[{underlay}]" if ":" in underlay else underlay
+    if underlay and host != own:
+        raise errors.BadInput(
+            "TFG-2437", f"the node is registered at {underlay}", where=endpoint.endpoint
+        )
+    if str(int(port)) != port or not 0 < int(port) < 65_536:
+        raise errors.BadInput("TFG-2437", "not a port", where=endpoint.endpoint)
+    key = canonical.bytes_from(endpoint.public_key, size=_PUBLIC_KEY_BYTES)
+    if not any(key):
+        raise errors.BadInput("TFG-2438", "a key of zeros is nobody's", where="endpoints")
 
 
 def _check_image(proposal: Proposal, receipt: Receipt) -> None:
