@@ -53,14 +53,22 @@ class SimHost(MemoryHost):
     """A machine that is slow and fails as the seed says, and tells the judge what happened."""
 
     def __init__(self, node: SimNode, rng: SeededRng, address: str) -> None:
-        super().__init__(total, address=address, before=self._fault)
+        super().__init__(total, address=address)
         self.fail = 0.0
         self.bad_images: set[str] = set()
         self._node = node
         self._rng = rng
 
+    async def prepare(self, item: Item) -> Mapping[str, str]:
+        """See `Host.prepare`; the answer takes its time."""
+        await self._fault("prepare", item.key)
+        told = await super().prepare(item)
+        await asyncio.sleep(self._rng.below(300) / 1000)
+        return told
+
     async def ensure(self, item: Item) -> Observed:
-        """See `Host.ensure`."""
+        """See `Host.ensure`; between the last check and the start no time goes by."""
+        await self._fault("ensure", item.key)
         if item.key.kind == "container":
             self._recheck(items.spec_of(item, items.ContainerSpec).workload.image)
         count = len(self.starts)
@@ -76,6 +84,7 @@ class SimHost(MemoryHost):
             self._node.judge.vanished(self._node, key)
         self.items.pop(key, None)
         self.prepared.pop(key, None)
+        self.keys.pop(key, None)
 
     def _recheck(self, image: contract.Image) -> None:
         """As the real machine does before each start."""

@@ -29,7 +29,7 @@ from tfgrid.ledger import bcdb, contract
 
 __all__ = ["Broken", "Facts", "Oracle"]
 
-halt_grace_seconds = 70
+halt_grace_seconds = 5
 
 
 class Broken(AssertionError):
@@ -44,6 +44,7 @@ class Facts:
     proposed_at: int
     votes: dict[str, dict[IdentityId, str]] = field(default_factory=dict)
     answers: dict[NodeId, str] = field(default_factory=dict)
+    keys: dict[NodeId, set[str]] = field(default_factory=dict)
     approved_at: int = 0
 
     def quorum(self, action: str) -> bool:
@@ -124,6 +125,8 @@ class Oracle:
             raise self._broken(f"1: {node.name} started {workload}, which is another node's")
         if item.key.kind == "container":
             self._check_image(node, facts, workload)
+        if item.key.kind == "network" and node.host.keys[item.key] not in facts.keys[node.id]:
+            raise self._broken(f"1: {node.name} has another key than it told in its receipt")
 
     def vanished(self, node: SimNode, key: ItemKey) -> None:
         """See `nodes.Judge.vanished`: promise 5."""
@@ -183,7 +186,9 @@ class Oracle:
             receipt = canonical.parse(body, contract.Receipt)
             self.note(f"log: {header.author[:6]} {receipt.state} {receipt.workload}")
             if not receipt.workload and receipt.state in {"accepted", "refused"}:
-                self.contracts[receipt.contract].answers[NodeId(header.author)] = receipt.state
+                facts, node = self.contracts[receipt.contract], NodeId(header.author)
+                facts.answers[node] = receipt.state
+                facts.keys[node] = {end.public_key for end in receipt.endpoints}
 
     def _facts(self, key: ItemKey) -> Facts | None:
         self.refresh()

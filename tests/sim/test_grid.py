@@ -15,6 +15,7 @@ from tests.sim.world import Plan, simulate
 from tfgrid.agents.zos.core0.loop import Core0
 from tfgrid.agents.zos.core0.plan import Known
 from tfgrid.core.host import Item, Observed
+from tfgrid.ledger import contract
 
 seeds_per_test = 10
 seed_count = int(os.environ.get("TFGRID_SIM_SEEDS", "160"))
@@ -99,6 +100,20 @@ def test_a_node_without_quorum_is_seen() -> None:
 def test_a_node_that_gives_up_is_seen() -> None:
     """The canary: a node that stops workloads because its ledger is silent must break promise 5."""
     assert "5: " in _broken_promise(_timid, range(1, 12))
+
+
+@pytest.mark.slow
+def test_a_node_that_believes_its_clock_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canary: a node that ends contracts by its own clock alone must break promise 5."""
+
+    def must_stop(state: contract.ContractState, *, clock_ms: int, order_time_ms: int) -> bool:
+        del order_time_ms
+        return honest(state, clock_ms=clock_ms, order_time_ms=clock_ms)
+
+    honest = contract.must_stop
+    monkeypatch.setattr(contract, "must_stop", must_stop)
+
+    assert "5: " in _broken_promise(lambda _core: None, range(1, 12))
 
 
 @pytest.mark.slow

@@ -207,7 +207,7 @@ class World:
     async def _cut(self, node: SimNode, seconds: float) -> None:
         self.oracle.note(f"{node.name} link cut for {seconds} s")
         node.wire.cut = True
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds * (4 if self.rng.chance(0.3) else 1))
         node.wire.cut = False
 
     async def _jump(self, node: SimNode, _seconds: float) -> None:

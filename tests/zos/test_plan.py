@@ -169,6 +169,18 @@ def test_a_prepared_network_keeps_its_key() -> None:
     assert kinds(plan.plan(known(running, observed=there)).steps) == ["ensure network"]
 
 
+@pytest.mark.parametrize("stage", ["admit", "hold"])
+def test_what_is_prepared_stays_while_admission_lasts(stage: plan.Stage) -> None:
+    """A prepared network is not cleared away between its key being made and being told."""
+    there = {
+        key("network", "net"): host.Observed(
+            key=key("network", "net"), digest="f" * 64, condition="prepared"
+        )
+    }
+
+    assert "remove network" not in kinds(plan.plan(known(case(stage), observed=there)).steps)
+
+
 @pytest.mark.parametrize(
     ("left", "expected"),
     [

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+from tfgrid.core import canonical
 from tfgrid.core.units import Capacity
 
 __all__ = ["Condition", "Host", "Item", "ItemKey", "ItemKind", "MemoryHost", "Observed", "Verb"]
@@ -118,7 +119,9 @@ class MemoryHost:
         self.before = before
         self.items: dict[ItemKey, Observed] = {}
         self.prepared: dict[ItemKey, Observed] = {}
+        self.keys: dict[ItemKey, str] = {}
         self.starts: list[Item] = []
+        self._keys_made = 0
         self._changed: asyncio.Event | None = None
 
     async def capacity(self) -> Capacity:
@@ -137,7 +140,7 @@ class MemoryHost:
         """See `Host.prepare`."""
         await self._before("prepare", item.key)
         self.prepared[item.key] = Observed(key=item.key, digest=item.digest, condition="prepared")
-        return {"public_key": item.digest[:43], "endpoint": f"{self.address}:51820"}
+        return {"public_key": self._key(item), "endpoint": f"{self.address}:51820"}
 
     async def ensure(self, item: Item) -> Observed:
         """See `Host.ensure`; what really started is kept in `starts`."""
@@ -145,6 +148,8 @@ class MemoryHost:
         there = self.items.get(item.key)
         if there and there.digest == item.digest and there.condition == "running":
             return there
+        if item.key.kind == "network":
+            self._key(item)
         self.starts.append(item)
         made = Observed(key=item.key, digest=item.digest, condition="running")
         self.items[item.key] = made
@@ -155,6 +160,7 @@ class MemoryHost:
         await self._before("remove", key)
         self.items.pop(key, None)
         self.prepared.pop(key, None)
+        self.keys.pop(key, None)
 
     async def changed(self) -> None:
         """See `Host.changed`."""
@@ -177,6 +183,14 @@ class MemoryHost:
     def reboot(self) -> None:
         """Lose everything that runs, as a power cut does; images and keys are on disk and stay."""
         self.items = {k: o for k, o in self.items.items() if k.kind == "image"}
+
+    def _key(self, item: Item) -> str:
+        """The public key of a network; once removed, another is made, as on a real machine."""
+        if item.key not in self.keys:
+            self._keys_made += 1
+            made = canonical.sha256(f"{self.address} {item.digest} {self._keys_made}".encode())
+            self.keys[item.key] = canonical.text_from(made)
+        return self.keys[item.key]
 
     async def _before(self, verb: Verb, key: ItemKey) -> None:
         if self.before is not None:

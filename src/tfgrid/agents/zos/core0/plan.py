@@ -270,7 +270,8 @@ def _removals(
     use them.
     """
     keep = {i.key for c in known.cases if c.stage in {"run", "keep"} for i in wanted[c.contract]}
-    held = {c.contract for c in known.cases if c.stage == "hold"}
+    # A network is prepared before the receipt that names its key is kept, so admission counts too.
+    held = {c.contract for c in known.cases if c.stage in {"admit", "hold"}}
     going: dict[ContractId | None, list[ItemKey]] = {}
     for key in sorted(known.observed, key=lambda k: (_backwards[k.kind], k.name)):
         contract = itemsof.contract_of(key)
