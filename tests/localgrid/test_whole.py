@@ -77,6 +77,7 @@ def test_nothing_runs_with_one_approval(whole: Whole) -> None:
 def test_the_entry_was_read_through_the_other_container(whole: Whole) -> None:
     """What one web container wrote the other one shows."""
     told = whole.told["demo again"].value
+    msgspec.convert(told, answers.SCHEMAS["tfgrid.demo/1"])
     assert {told["wrote_through"], told["read_through"]} == {"web-1", "web-2"}
 
 

@@ -199,7 +199,7 @@ def _names(view: bcdb.View, now_ms: int) -> dict[str, str]:
 
 
 def steps(state: contract.ContractState, names: Mapping[str, str]) -> tuple[Step, ...]:
-    """A contract's latest changes in the order of the log: its receipts, then its phase."""
+    """A contract's latest changes in the order of the log: receipts, and the phase it is in."""
     # A cancelled contract tells only what came after: nobody waits to hear again that it ran.
     since = state.since if state.phase in {"cancelling", "expired", "ended"} else 0
     receipts = sorted(state.receipts, key=lambda fact: fact.position)
@@ -211,4 +211,6 @@ def steps(state: contract.ContractState, names: Mapping[str, str]) -> tuple[Step
         for fact in receipts
         if fact.at >= since or fact.receipt.state == "ended"
     ]  # fmt: skip
-    return (*told, Step(state=state.phase, at=state.since, phase=state.phase))
+    told.append(Step(state=state.phase, at=state.since, phase=state.phase))
+    # What made a contract reach its phase comes before the phase.
+    return tuple(sorted(told, key=lambda step: (step.at, not step.node)))

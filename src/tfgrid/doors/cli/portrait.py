@@ -53,7 +53,7 @@ def contract_answer(session: Session, state: contract.ContractState) -> answers.
     tally = state.delete if deleting else state.deploy
     return answers.Contract(
         contract=state.contract, name=agreement.name, owner=session.person(agreement.owner),
-        phase=state.phase, since=render.moment(state.since), reason=state.reason,
+        phase=state.phase, since=render.moment(state.since), reason=session.named(state.reason),
         recipe=f"{agreement.recipe.name}@{agreement.recipe.version}",
         price_per_day=state.proposal.placement.price_per_day,
         valid_until=render.moment(agreement.valid_until),

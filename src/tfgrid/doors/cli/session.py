@@ -151,6 +151,12 @@ class Session:
         """Node id to name."""
         return {str(node.node): node.name for node in self.nodes()}
 
+    def named(self, text: str) -> str:
+        """A text in which nodes are called by their names."""
+        for node in self.nodes():
+            text = text.replace(node.node, node.name).replace(ids.short(node.node), node.name)
+        return text
+
     def contracts(self) -> tuple[contract.ContractState, ...]:
         """Every contract, oldest first."""
         return contract.contracts(self.follower.view, self.now_ms)

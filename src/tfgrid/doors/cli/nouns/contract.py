@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import click
+import msgspec
 
 from tfgrid.doors.cli import answers, portrait
 from tfgrid.doors.cli.frame import (
@@ -115,7 +116,8 @@ async def _why(settings: Settings, word: str) -> answers.Why:
             for item in status.get("items", [])
             if item.get("contract") == state.contract and item.get("condition") != "running"
         ]
-        return explain(state, names, reasons)
+        told = explain(state, names, reasons)
+        return msgspec.structs.replace(told, answer=session.named(told.answer))
 
 
 _ANSWERS: Final[dict[str, str]] = {

@@ -130,6 +130,7 @@ async def _follow(settings: Settings, which: ContractId, progress: Progress) -> 
         state = await ordering.state(which)
         if state.phase != "running":
             raise errors.Failed(
-                "TFG-5024", f"the contract is {state.phase}: {state.reason}", where=which,
+                "TFG-5024", f"the contract is {state.phase}: {session.named(state.reason)}",
+                where=which,
                 hint=f"tfgrid contract why {which[:10]}",
             )  # fmt: skip
