@@ -113,7 +113,7 @@ def test_a_node_that_believes_its_clock_is_seen(monkeypatch: pytest.MonkeyPatch)
     honest = contract.must_stop
     monkeypatch.setattr(contract, "must_stop", must_stop)
 
-    assert "5: " in _broken_promise(lambda _core: None, range(1, 12))
+    assert "5: " in _broken_promise(lambda _core: None, range(1, 24))
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ class World:
         if self.plan.rewrites:
             faults.append(self._rewrite)
         while True:
-            await asyncio.sleep(self.rng.below(8000) / 1000)
+            await asyncio.sleep(self.rng.below(5000) / 1000)
             node = self.nodes[self.rng.below(len(self.nodes))]
             fault = faults[self.rng.below(len(faults))]
             task = self.loop.create_task(fault(node, self.rng.below(40_000) / 1000))
@@ -211,7 +211,7 @@ class World:
         node.wire.cut = False
 
     async def _jump(self, node: SimNode, _seconds: float) -> None:
-        hours = self.rng.below(200) - 100
+        hours = self.rng.below(300) - 60
         node.clock.offset_ms = hours * 3_600_000 if self.rng.chance(0.7) else 0
         self.oracle.note(f"{node.name} clock is off by {node.clock.offset_ms} ms")
 
