@@ -171,7 +171,9 @@ def _answers(run_dir: Path) -> bool:
 def _start(run_dir: Path, state_dir: Path) -> None:
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "tfgrid.agents.zos.keeper", str(run_dir), str(state_dir)]
+    # -P: no module is taken from the folder that somebody happened to be in.
+    module = "tfgrid.agents.zos.keeper"
+    argv = [sys.executable, "-P", "-m", module, str(run_dir), str(state_dir)]
     # It belongs to nobody: a double fork, so that it is not the node's child and leaves no zombie.
     with (state_dir / "keeper.log").open("wb") as log:
         subprocess.run(

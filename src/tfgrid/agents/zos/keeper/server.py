@@ -33,7 +33,7 @@ _clients_max = 256
 _lost_children_max = 64
 _exit_code_tries_max = 50
 _exit_code_wait_seconds = 0.02
-_drain_rounds_max = 16
+_fault_rest_seconds = 1.0
 _name = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
@@ -135,7 +135,10 @@ class Keeper:
 
     def _pump(self, entry: Entry) -> None:
         now = time.monotonic()
-        rest_until = entry.log.pump(now)
+        try:
+            rest_until = entry.log.pump(now)
+        except OSError:
+            rest_until = now + _fault_rest_seconds
         if rest_until:
             self._unwatch(entry.log.descriptor)
             self._later(rest_until - now, lambda: self._watch_log(entry))
@@ -207,8 +210,8 @@ class Keeper:
         if entry.held:
             self._unwatch(entry.held.descriptor)
         entry.release()
-        for _ in range(_drain_rounds_max):
-            entry.log.pump(time.monotonic())
+        with contextlib.suppress(OSError):
+            entry.log.drain()
         # On a full disk the code is told from memory, and the next keeper does not know it.
         with contextlib.suppress(OSError):
             records.save(self._records, entry.name, entry.record(self._boot), durable=True)
@@ -405,8 +408,8 @@ class Keeper:
             self._end(entry, self._lost.pop(pid))
             reply({"ok": entry.told()})
             return
-        for _ in range(_drain_rounds_max):
-            entry.log.pump(time.monotonic())
+        with contextlib.suppress(OSError):
+            entry.log.drain()
         said = logs.tail(f"{self._logs}/{entry.name}", 500).decode("utf-8", "replace").strip()
         self._erase(entry)
         what = f"it failed with {code}: {said}" if code else "it left no process behind"
