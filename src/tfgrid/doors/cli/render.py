@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tfgrid.core import units
-from tfgrid.doors.cli.frame import Settings
+from tfgrid.doors.cli.frame import Settings, cell
 
 __all__ = ["ago", "cores", "field_list", "moment", "table"]
 
@@ -28,10 +28,10 @@ def table(settings: Settings, columns: Sequence[str], rows: Sequence[Sequence[st
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned text; two blanks between columns."""
-    lines = [[c.upper() for c in columns], *[list(row) for row in rows]]
+    lines = [[c.upper() for c in columns], *[[cell(text) for text in row] for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
 
@@ -45,25 +45,27 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+        made.add_row(*(Text(cell(text), style=_style(text)) for text in row))
     console = Console(width=shutil.get_terminal_size().columns, force_terminal=True)
     with console.capture() as capture:
         console.print(made)
     return capture.get()
 
 
-def _style(cell: str) -> str:
-    if cell in _GOOD:
+def _style(word: str) -> str:
+    if word in _GOOD:
         return "green"
-    if cell in _BAD:
+    if word in _BAD:
         return "red"
-    return "yellow" if cell in _WAITING else ""
+    return "yellow" if word in _WAITING else ""
 
 
 def field_list(pairs: Sequence[tuple[str, str]]) -> str:
-    """Names and values, one pair a line; empty values are left out."""
+    """Names and values, one pair a line; empty values are left out, further lines indented."""
     width = max(len(name) for name, _ in pairs)
-    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in pairs if value)
+    below = "\n" + " " * (width + 2)
+    lines = ((name, value.replace("\n", below)) for name, value in pairs if value)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in lines)
 
 
 def moment(at_ms: int) -> str:

@@ -9,6 +9,7 @@
 | `ask` | one question, or none |
 | `failure` | four-part errors, as text or JSON |
 | `exits` | the one table of exit codes |
+| `terminal` | text of strangers without what would steer a terminal |
 """
 
 from tfgrid.doors.cli.frame.ask import confirm
@@ -18,6 +19,7 @@ from tfgrid.doors.cli.frame.failure import report
 from tfgrid.doors.cli.frame.output import hints, say, show, show_all, stream
 from tfgrid.doors.cli.frame.progress import Progress
 from tfgrid.doors.cli.frame.settings import Settings, settings_of
+from tfgrid.doors.cli.frame.terminal import cell, printable
 
 __all__ = [
     "ExitCode",
@@ -26,10 +28,12 @@ __all__ = [
     "Progress",
     "Root",
     "Settings",
+    "cell",
     "confirm",
     "exits",
     "hints",
     "leaf",
+    "printable",
     "report",
     "say",
     "settings",

@@ -16,6 +16,7 @@ import click
 from tfgrid.core import errors
 from tfgrid.doors.cli.frame.exits import ExitCode
 from tfgrid.doors.cli.frame.settings import Settings
+from tfgrid.doors.cli.frame.terminal import printable
 
 __all__ = ["as_object", "report"]
 
@@ -31,7 +32,7 @@ def report(fault: BaseException, settings: Settings) -> int:
     else:
         _write_text(known)
     if settings.verbose or known.code == "TFG-5005":
-        sys.stderr.write("".join(traceback.format_exception(fault)))
+        sys.stderr.write(printable("".join(traceback.format_exception(fault))))
     return int(code)
 
 
@@ -58,7 +59,7 @@ def _write_text(fault: errors.GridError) -> None:
     if fault.hint:
         lines.append(f"  try: {fault.hint}")
     lines.append(f"  more: tfgrid help {fault.code}")
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.write(printable("\n".join(lines)) + "\n")
 
 
 def _reasons(fault: errors.GridError) -> list[str]:

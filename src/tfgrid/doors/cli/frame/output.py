@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from tfgrid.doors.cli.frame.settings import Settings
+from tfgrid.doors.cli.frame.terminal import printable
 
 __all__ = ["hints", "say", "show", "show_all", "stream"]
 
@@ -26,14 +27,14 @@ def _encode(value: object) -> str:
 
 def show(settings: Settings, answer: _A, text: Callable[[_A], str]) -> None:
     """Answer with one object."""
-    _write(_encode(answer) if settings.json else text(answer))
+    _write(_encode(answer) if settings.json else _shown(settings, text(answer)))
 
 
 def show_all(
     settings: Settings, answers: Sequence[_A], text: Callable[[Sequence[_A]], str]
 ) -> None:
     """Answer with a list."""
-    _write(_encode(list(answers)) if settings.json else text(answers))
+    _write(_encode(list(answers)) if settings.json else _shown(settings, text(answers)))
 
 
 def stream(settings: Settings, answers: Iterable[_A], text: Callable[[_A], str]) -> None:
@@ -41,6 +42,10 @@ def stream(settings: Settings, answers: Iterable[_A], text: Callable[[_A], str])
     for answer in answers:
         show(settings, answer, text)
         sys.stdout.flush()
+
+
+def _shown(settings: Settings, text: str) -> str:
+    return printable(text, colour=settings.colour)
 
 
 def _write(text: str) -> None:
@@ -51,7 +56,7 @@ def _write(text: str) -> None:
 def say(settings: Settings, text: str) -> None:
     """Tell the person something beside the answer."""
     if not settings.quiet and not settings.json:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(_shown(settings, text) + "\n")
 
 
 def hints(settings: Settings, *lines: str) -> None:
@@ -59,4 +64,4 @@ def hints(settings: Settings, *lines: str) -> None:
     assert len(lines) <= 3
     if settings.hints:
         for line in lines:
-            sys.stderr.write(f"  {line}\n")
+            sys.stderr.write(f"  {_shown(settings, line)}\n")

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tfgrid.doors.cli.frame.settings import Settings
+from tfgrid.doors.cli.frame.terminal import cell, printable
 
 __all__ = ["Progress"]
 
@@ -57,7 +58,9 @@ class Progress:
             entry = {"schema": "tfgrid.progress/1", "type": "progress", "of": self._title}
             sys.stderr.write(json.dumps(entry | {"thing": thing, "state": state}) + "\n")
             sys.stderr.flush()
-        elif self._spinner is not None:
+            return
+        thing, state = cell(thing), cell(state)
+        if self._spinner is not None:
             self._spinner.console.print(f"   {thing:<14} {state}", markup=False, highlight=False)
             self._spinner.update(f"{self._title}: {thing}")
         else:
@@ -65,5 +68,5 @@ class Progress:
 
     def _line(self, text: str) -> None:
         if not self._settings.quiet and not self._settings.json:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(printable(text) + "\n")
             sys.stderr.flush()

@@ -27,6 +27,7 @@ from tfgrid.doors.cli.frame import (
     confirm,
     hints,
     leaf,
+    say,
     show,
 )
 from tfgrid.doors.cli.nouns import recipe as recipes
@@ -233,7 +234,7 @@ async def _deploy(settings: Settings, request: Request, *, wait: bool) -> answer
                 settings, portrait.plan_answer(session, made)))  # fmt: skip
             return None
         if not settings.json and not settings.quiet:
-            click.echo(portrait.plan_text(settings, portrait.plan_answer(session, made)), err=True)
+            say(settings, portrait.plan_text(settings, portrait.plan_answer(session, made)))
         confirm(settings, "Register it?")
         state = await register(session, made, settings.timeout if wait else 0)
         return _deployed(session, state)
