@@ -1,12 +1,10 @@
-"""From nothing to a running container: ours against bare crun and podman, in turns.
-
-    python -m bench.container [ROUNDS]
+"""From nothing to a running container: ours beside bare `crun run` and `podman run` of the same root.
 
 Each round starts and removes one container with each of them, in rotating order, so that all meet
-the same load. What is told is wall time to the first instruction of the workload having run, its
-median and spread, the CPU seconds of all processes involved, and the ratio to bare `crun run`. Ours
-includes what the others lack: user namespace, idmapped root, a disk with a hard quota and a log
-that outlives its maker; so there is a row of where its time goes.
+the same load. Time ends when `/bin/true` has run. Ours is what a node does between an accepted
+contract and a running workload: the image checked again byte by byte, then a user namespace, an
+idmapped root, a disk with a hard quota and a log that outlives its maker, none of which the others
+have here. Attaching its network is told apart, since the others are given none.
 """
 
 from __future__ import annotations
@@ -15,30 +13,38 @@ import asyncio
 import itertools
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Final, TypeVar
 
+from bench.figures import Bound, Report, Sample, Table, judged, timed
+from bench.ground import Ground
+from bench.meters import cpu_seconds, own_cpu_seconds, turns
 from tests.container.ground import Node, in_node, make_image
+from tests.znet import ground as znet_ground
+from tfgrid.capacity import flist, znet
 from tfgrid.capacity.container import Layout, config_json, rootfs
-from tfgrid.jumpscale.sal import mounts
+from tfgrid.core.identity import Keyring
+from tfgrid.core.ids import Digest
+from tfgrid.core.rng import SeededRng
+from tfgrid.core.transport import MemoryTransport
+from tfgrid.jumpscale.sal import links, mounts, namespaces
 
-Sample = tuple[float, float]
+__all__ = ["measure"]
+
+_T = TypeVar("_T")
+
+_NETWORK: Final = "bench" + "0" * 27
+_ARGUMENTS: Final = ("/bin/true",)
 
 
-def _cpu_seconds() -> float:
-    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in both)
-
-
-def _bare_crun(folder: Path, node: Node) -> Path:
-    """A bundle for bare crun: a plain overlay of the same root, and no walls but its defaults."""
+def _bare_bundle(folder: Path, node: Node) -> Path:
+    """A bundle for bare crun: the same root by a plain overlay, no walls but its defaults."""
     bundle = folder / "bare"
     for name in ("upper", "work", "root"):
         (bundle / name).mkdir(parents=True)
@@ -46,18 +52,18 @@ def _bare_crun(folder: Path, node: Node) -> Path:
         target=bundle / "root", lower=(node.image,), upper=bundle / "upper", work=bundle / "work"
     ).perform()
     layout = Layout(state=bundle, run=bundle)
-    config = config_json(
-        node.spec(""), layout, uid_base=0, group=f"tfgrid/{node.owner}/bare", open_files_max=1024
-    )
+    group = f"tfgrid/{node.owner}/bare"
+    config = config_json(node.spec(""), layout, uid_base=0, group=group, open_files_max=1024)
     plain = {
         "ociVersion": "1.0.2",
         "root": {"path": str(bundle / "root")},
         "process": {
-            "args": ["/bin/true"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"],
+            "args": list(_ARGUMENTS), "cwd": "/", "user": {"uid": 0, "gid": 0},
+            "env": ["PATH=/bin"],
         },
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "linux": {
-            "cgroupsPath": f"/tfgrid/{node.owner}/bare",
+            "cgroupsPath": f"/{group}",
             "resources": config["linux"]["resources"],  # type: ignore[index]
             "namespaces": [{"type": t} for t in ("pid", "ipc", "uts", "mount", "network")],
         },
@@ -66,112 +72,57 @@ def _bare_crun(folder: Path, node: Node) -> Path:
     return bundle
 
 
-def _told(name: str, samples: list[Sample], base: float) -> None:
-    walls = sorted(wall * 1000 for wall, _ in samples)
-    cpu = statistics.median(cpu * 1000 for _, cpu in samples)
-    middle = statistics.median(walls)
-    print(
-        f"{name:24} {middle:8.1f} {walls[0]:8.1f} {walls[-1]:8.1f} {cpu:8.1f} {middle / base:7.2f}"
-    )
+class _Ours:
+    """A node's container and network parts, and where their time goes."""
+
+    def __init__(
+        self, node: Node, images: flist.ImageStore, digest: Digest, box: znet_ground.Box
+    ) -> None:
+        self._node, self._images, self._digest, self._box = node, images, digest, box
+        self._member = znet.Member(name="web", address4="10.99.0.2", address6="fd99:0:0:1::2")
+        self.parts: dict[str, list[float]] = defaultdict(list)
+
+    async def run(self) -> None:
+        """What a node's ensure of a container does, without its network."""
+        image = await self._timed("image recheck", self._images.recheck(self._digest))
+        spec = self._node.spec("", arguments=_ARGUMENTS, image=image.path)
+        await self._timed("create", self._node.runtime.create(spec))
+        await self._timed("start", self._node.runtime.start("web"))
+        await self._timed("exit seen", self._node.launcher.wait("container.web", 10))
+
+    async def run_attached(self) -> None:
+        """The same with its network, as it is in a contract."""
+        image = await self._images.recheck(self._digest)
+        await self._node.runtime.create(self._node.spec("", arguments=_ARGUMENTS, image=image.path))
+        netns = self._node.runtime.netns("web")
+        networks = self._box.networks
+        await self._timed("network attach", networks.attach(_NETWORK, self._member, netns))
+        await self._node.runtime.start("web")
+        await self._node.launcher.wait("container.web", 10)
+
+    async def clear(self) -> None:
+        """Remove what was made."""
+        await self._box.networks.detach(_NETWORK, "web")
+        await self._node.runtime.remove("web", grace_seconds=0)
+
+    async def _timed(self, part: str, work: Awaitable[_T]) -> _T:
+        began = time.perf_counter()
+        result = await work
+        self.parts[part].append(time.perf_counter() - began)
+        return result
 
 
-async def _rounds(node: Node, folder: Path, count: int) -> dict[str, list[Sample]]:
-    bundle = _bare_crun(folder, node)
-    keeper_pid = (await _keeper_pid(folder)) or 0
-
-    async def ours() -> None:
-        await node.runtime.create(node.spec("", arguments=("/bin/true",)))
-        await node.runtime.start("web")
-        await node.launcher.wait("container.web", 10)
-
-    async def crun() -> None:
-        line = ["crun", "--root", str(folder / "crun"), "--cgroup-manager", "cgroupfs", "run"]
-        await _run([*line, "--bundle", str(bundle), f"bench{os.getpid()}"])
-
-    async def podman() -> None:
-        line = ["podman", "--root", str(folder / "podman"), "--runroot", str(folder / "podrun")]
-        line += ["--cgroup-manager=cgroupfs", "--runtime=crun", "run", "--rm", "--network=none"]
-        line += ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--rootfs"]
-        await _run([*line, f"{bundle / 'root'}", "/bin/true"])
-
-    ways: dict[str, Callable[[], Awaitable[None]]] = {"crun run": crun, "tfgrid": ours}
-    if shutil.which("podman"):
-        ways["podman run"] = podman
-    samples: dict[str, list[Sample]] = {name: [] for name in ways}
-    for number in range(count + 1):
-        order = list(ways)
-        for name in order[number % len(order) :] + order[: number % len(order)]:
-            cpu, wall = _cpu_seconds() + _of(keeper_pid), time.monotonic()
-            await ways[name]()
-            wall, cpu = time.monotonic() - wall, _cpu_seconds() + _of(keeper_pid) - cpu
-            await node.runtime.remove("web", grace_seconds=0)
-            if number:  # the first round warms caches
-                samples[name].append((wall, cpu))
-    mounts.Unmount(target=bundle / "root").perform()
-    return samples
-
-
-async def _run(argv: list[str]) -> None:
-    done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{argv[0]} failed: {done.stderr.decode()}")
-
-
-async def _keeper_pid(folder: Path) -> int | None:
-    found = await asyncio.to_thread(
-        subprocess.run, ["pgrep", "-f", f"keeper {folder}"], capture_output=True, check=False
-    )
-    return int(found.stdout.split()[0]) if found.stdout.split() else None
-
-
-def _of(pid: int) -> float:
-    """CPU seconds of the keeper with those of its children that it has waited for."""
-    if not pid:
-        return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident_kib(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text("ascii")
-    return int(status.split("VmRSS:")[1].split()[0])
-
-
-def _parts(node: Node, rounds: int) -> None:
-    """Where the time of `create` goes, change by change."""
-    spent: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        layout = node.runtime.layout("parts")
-        spec = node.spec("", name="parts")
-        rootfs._make_folders(layout)  # noqa: SLF001 - a part is what is measured
-        base = node.claims.uids("parts")
-        for change in itertools.chain(*rootfs.plan(spec, layout, base)):
-            begun = time.monotonic()
-            change.perform()
-            spent.setdefault(type(change).__name__, []).append(time.monotonic() - begun)
-        begun = time.monotonic()
-        rootfs.take_down(layout)
-        spent.setdefault("take_down", []).append(time.monotonic() - begun)
-    node.claims.release("parts")
-    row = "  ".join(f"{n} {statistics.median(s) * 1000:.1f}" for n, s in spent.items())
-    print(f"parts of create, ms: {row}")
-
-
-def compare(rounds: int) -> dict[str, list[Sample]]:
-    """Wall and CPU seconds of each start, for `crun run`, `tfgrid` and `podman run`."""
-    folder = Path(tempfile.mkdtemp(prefix="tfgrid-bench-"))
+def measure(ground: Ground, repeat: int) -> Report:
+    """Run containers in turns; the node's mount namespace is this thread's own for the time."""
+    folder = ground.folder / "container"
+    folder.mkdir()
     folder.chmod(0o711)
-    image = make_image(folder / "image")
-    found: dict[str, list[Sample]] = {}
+    found: list[tuple[dict[str, list[Sample]], dict[str, list[float]]]] = []
+
+    Path("/run/wireguard").mkdir(exist_ok=True)
 
     async def body() -> None:
-        node = Node(folder, image)
-        await node.with_keeper()
-        found.update(await _rounds(node, folder, rounds))
-        resident = _resident_kib((await _keeper_pid(folder)) or 0)
-        print(f"keeper resident: {resident / 1024:.1f} MiB")
-        _parts(node, rounds)
-        await node.clean()
+        found.append(await _measured(folder, max(20, repeat)))
 
     try:
         in_node(body)
@@ -179,20 +130,139 @@ def compare(rounds: int) -> dict[str, list[Sample]]:
         for mount in mounts.under(folder):
             mounts.Unmount(target=mount.target, lazy=True).perform()
         shutil.rmtree(folder)
-    return found
+    return _report(*found[0])
 
 
-def main(rounds: int) -> None:
-    """Run the comparison and print its table."""
-    samples = compare(rounds)
-    base = 1000 * statistics.median(wall for wall, _ in samples["crun run"])
-    print(f"{rounds} rounds, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores; ms")
-    print(f"{'':24} {'median':>8} {'min':>8} {'max':>8} {'cpu':>8} {'ratio':>7}")
-    for name, rows in samples.items():
-        _told(name, rows, base)
-    ours = 1000 * statistics.median(wall for wall, _ in samples["tfgrid"])
-    print(f"tfgrid is {ours - base:.1f} ms behind bare crun run")
+async def _measured(
+    folder: Path, repeat: int
+) -> tuple[dict[str, list[Sample]], dict[str, list[float]]]:
+    tree = make_image(folder / "tree")
+    images, digest = await _image(folder, tree)
+    (folder / "net").mkdir()
+    switch = folder / "net" / "switch"
+    namespaces.Pin(net=switch).perform()
+    links.LinkAdd(netns=switch, name="sw", kind="bridge").perform()
+    ground = znet_ground.Ground(folder / "net", switch)
+    path = (await images.recheck(digest)).path
+    (folder / "node").mkdir(mode=0o711)
+    node = Node(folder / "node", path)
+    try:
+        box = ground.node()
+        await znet_ground.mesh(_NETWORK, [box], [()])
+        spec = znet_ground.spec(_NETWORK, 0, "web")
+        await box.networks.ensure(spec)
+        await node.with_keeper()
+        ours = _Ours(node, images, digest, box)
+        samples = await _rounds(folder, node, ours, repeat)
+        for name, spent in _changes(node, repeat).items():
+            ours.parts[f"  of create: {name}"] = spent
+    finally:
+        await node.clean()
+        await ground.close()
+    return samples, ours.parts
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+async def _image(folder: Path, tree: Path) -> tuple[flist.ImageStore, Digest]:
+    """The tree as a node keeps it: packed, published, fetched and materialised."""
+    keyring = Keyring.new("publisher", SeededRng("publisher"))
+    origin = flist.ChunkStore(folder / "origin")
+    config = flist.Config(arguments=_ARGUMENTS)
+    packed = flist.pack(tree, origin)
+    digest, _ = flist.publish(packed, origin, name="bench", keyring=keyring, config=config)
+    images = flist.ImageStore(folder / "images")
+    (folder / "images").chmod(0o711)
+    source = MemoryTransport(flist.Service(origin).handle)
+    await images.ensure(digest, keyring.identity, [source])
+    return images, digest
+
+
+async def _rounds(
+    folder: Path, node: Node, ours: _Ours, repeat: int
+) -> dict[str, list[Sample]]:  # fmt: skip
+    bundle = _bare_bundle(folder, node)
+    keeper_pid = await _keeper_pid(node.root)
+
+    async def crun() -> None:
+        line = ["crun", "--root", str(folder / "crun"), "--cgroup-manager", "cgroupfs", "run"]
+        await _program([*line, "--bundle", str(bundle), f"bench{os.getpid()}"])
+
+    async def podman() -> None:
+        line = ["podman", "--root", str(folder / "podman"), "--runroot", str(folder / "podrun")]
+        line += ["--cgroup-manager=cgroupfs", "--runtime=crun", "run", "--rm", "--network=none"]
+        line += ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--rootfs"]
+        await _program([*line, f"{bundle / 'root'}", *_ARGUMENTS])
+
+    ways: dict[str, Callable[[], Awaitable[None]]] = {
+        "crun": crun, "ours": ours.run, "podman": podman, "attached": ours.run_attached,
+    }  # fmt: skip
+    samples: dict[str, list[Sample]] = {name: [] for name in ways}
+    for counted, name in turns(list(ways), repeat):
+        cpu, wall = own_cpu_seconds() + _of(keeper_pid), time.perf_counter()
+        await ways[name]()
+        wall = time.perf_counter() - wall
+        cpu = own_cpu_seconds() + _of(keeper_pid) - cpu
+        await ours.clear()
+        if counted:
+            samples[name].append(Sample(value=wall, cpu_seconds=cpu))
+    mounts.Unmount(target=bundle / "root").perform()
+    return samples
+
+
+async def _program(argv: list[str]) -> None:
+    done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{argv[0]} failed: {done.stderr.decode()}")
+
+
+async def _keeper_pid(folder: Path) -> int:
+    found = await asyncio.to_thread(
+        subprocess.run, ["pgrep", "-f", f"keeper {folder}"], capture_output=True, check=True
+    )
+    return int(found.stdout.split()[0])
+
+
+def _of(keeper_pid: int) -> float:
+    return cpu_seconds(keeper_pid, with_waited=True)
+
+
+def _changes(node: Node, rounds: int) -> dict[str, list[float]]:
+    """Where the time of the root file system in `create` goes, change by change (two lines, side by side)."""
+    spent: dict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        layout = node.runtime.layout("parts")
+        rootfs._make_folders(layout)  # noqa: SLF001 - a part is what is measured
+        base = node.claims.uids("parts")
+        for change in itertools.chain(*rootfs.plan(node.spec("", name="parts"), layout, base)):
+            began = time.perf_counter()
+            change.perform()
+            spent[type(change).__name__].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        rootfs.take_down(layout)
+        spent["take down"].append(time.perf_counter() - began)
+    node.claims.release("parts")
+    return spent
+
+
+def _report(samples: dict[str, list[Sample]], parts: Mapping[str, list[float]]) -> Report:
+    crun = timed("crun run", samples["crun"])
+    podman = timed("podman run", samples["podman"])
+    ours = timed("container, image checked to exit", samples["ours"])
+    whole = timed("container, with its network", samples["attached"])
+    rows = tuple(
+        (part, *(f"{x * 1000:.1f}" for x in (statistics.median(s), min(s), max(s))))
+        for part, s in parts.items()
+    )
+    table = Table(
+        title="where the time of our container goes, ms", columns=("part", "median", "min", "max"),
+        rows=rows,
+    )  # fmt: skip
+    return Report(
+        figures=(
+            crun,
+            judged(ours, crun, Bound(at_most=40, of="distance")),
+            judged(ours, podman, Bound(at_most=0.25, of="ratio")),
+            judged(podman, crun),
+            judged(whole, crun),
+        ),
+        tables=(table,),
+    )
