@@ -1,4 +1,4 @@
-"""From nothing to a running container: ours beside bare `crun run` and `podman run` of the same root.
+"""From nothing to a running container: ours, bare `crun run` and `podman run` of the same root.
 
 Each round starts and removes one container with each of them, in rotating order, so that all meet
 the same load. Time ends when `/bin/true` has run. Ours is what a node does between an accepted
@@ -226,7 +226,7 @@ def _of(keeper_pid: int) -> float:
 
 
 def _changes(node: Node, rounds: int) -> dict[str, list[float]]:
-    """Where the time of the root file system in `create` goes, change by change (two lines, side by side)."""
+    """Where `create` spends time on the root, change by change (two lines, side by side)."""
     spent: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         layout = node.runtime.layout("parts")

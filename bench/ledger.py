@@ -53,7 +53,8 @@ async def _write(desk: Desk, transports: list[Transport], counts: _Counts) -> No
     """Submit with one author on each transport for a while."""
     authors = [
         bcdb.Author(
-            Keyring.new("author", RNG), bcdb.Client(transport, desk.trust), _CLOCK, registry=REGISTRY
+            Keyring.new("author", RNG), bcdb.Client(transport, desk.trust), _CLOCK,
+            registry=REGISTRY,
         )
         for transport in transports
     ]  # fmt: skip

@@ -77,7 +77,7 @@ class _Page:
 
 
 def measure(ground: Ground, repeat: int) -> Report:
-    """Order, sign, ask until the page answers, cancel; `repeat` times on one grid, at least five."""
+    """Order, sign, ask until the page answers, cancel: `repeat` times, at least five."""
     grid = ground.grid
     grid.keep_images_here("kept")
     names = grid.node_names()

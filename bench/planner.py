@@ -1,4 +1,4 @@
-"""A plan over ten thousand nodes in five hundred farms: one that is found, and one that fits nowhere.
+"""A plan over ten thousand nodes in five hundred farms: one that is found, one that fits nowhere.
 
 Nobody else plans such contracts. What stands beside it is the work of merely reading the same nodes
 once from their canonical bytes.

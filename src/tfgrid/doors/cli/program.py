@@ -19,8 +19,8 @@ def main() -> NoReturn:
 
         print(f"tfgrid {__version__}")
         sys.exit(0)
-    # What a command imports stays until it ends, and it ends soon. Looking for garbage in it, on the
-    # way and once more while the interpreter is taken apart, was a quarter of a command's time.
+    # What a command imports stays until it ends, and it ends soon. Looking for garbage in it, on
+    # the way and again while the interpreter is taken apart, was a quarter of a command's time.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     from tfgrid.doors.cli.root import root
 
