@@ -103,15 +103,23 @@ def _clear(paths: Paths) -> None:
     """Make the directory, or empty it of a creation that was cut off; never of anything else."""
     root = paths.root
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ours = {"ledger", "identities", "ca", "cache", "lock"}
-    found = {entry.name for entry in root.iterdir()}
-    if found - ours:
+    root.chmod(0o700)
+    ours = {"ledger", "identities", "ca"}
+    found = {entry.name for entry in root.iterdir()} - {paths.lock.name}
+    begun = not found or ("ledger" in found and _is_ledger(paths.ledger))
+    if found - ours or not begun:
         raise errors.Conflict(
             "TFG-5105", "this directory holds other things", where=str(root),
             hint="give an empty directory with --dir",
         )  # fmt: skip
-    for name in found - {"lock"}:
+    for name in found:
         shutil.rmtree(root / name)
+
+
+def _is_ledger(folder: Path) -> bool:
+    """Whether a folder holds nothing but what founding a ledger leaves, which comes first."""
+    known = {"ledger.db", "ledger.db-wal", "ledger.db-shm", "lock", "signed"}
+    return folder.is_dir() and {entry.name for entry in folder.iterdir()} <= known
 
 
 def _found_ledger(

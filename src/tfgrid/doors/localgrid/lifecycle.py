@@ -28,6 +28,7 @@ from tfgrid.doors.localgrid.model import (
     Paths,
     default_directory,
     find,
+    hold_own,
     read,
 )
 from tfgrid.doors.localgrid.register import Registrar
@@ -97,9 +98,11 @@ def _alone(paths: Paths) -> Iterator[None]:
 
     Raises:
         errors.Busy: TFG-5114, another command holds it.
+        errors.NotAllowed: TFG-5115, somebody else could change the directory.
 
     """
     paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    hold_own(paths.root)
     with paths.lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -282,13 +285,7 @@ def purge(directory: Path | None, *, progress: Progress) -> tuple[Paths, tuple[s
     with _alone(paths):
         paths, grid, stopped = _down(paths, read(paths), progress)
         underlay.release(grid)
-        # grid.json goes last: a purge that is cut off can be repeated.
-        for entry in sorted(paths.root.iterdir(), key=lambda path: path == paths.grid_file):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-        paths.root.rmdir()
+        _remove_files(paths, progress)
     for key in Paths.unlock_key(grid.grid).parent.glob(f"{grid.grid}*.key"):
         key.unlink(missing_ok=True)
     keys = Paths.unlock_key(grid.grid).parent
@@ -296,6 +293,19 @@ def purge(directory: Path | None, *, progress: Progress) -> tuple[Paths, tuple[s
         _remove_if_empty(folder)
     progress("grid", f"removed {paths.root}")
     return paths, stopped
+
+
+def _remove_files(paths: Paths, progress: Progress) -> None:
+    """Remove what a grid makes; what somebody else put beside it stays, and is named."""
+    # grid.json goes last: a purge that is cut off can be repeated.
+    for entry in sorted(paths.root.iterdir(), key=lambda path: path == paths.grid_file):
+        if entry.name not in paths.names and entry.suffix != ".proof":
+            progress(entry.name, "kept: it is not the grid's")
+        elif entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    _remove_if_empty(paths.root)
 
 
 def _remove_group(grid: GridFile) -> None:

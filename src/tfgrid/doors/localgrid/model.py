@@ -32,6 +32,7 @@ __all__ = [
     "Paths",
     "default_directory",
     "find",
+    "hold_own",
     "read",
     "write",
 ]
@@ -71,11 +72,11 @@ class GridFile(Value, frozen=True):
     """What `grid.json` says; nothing in it is secret."""
 
     version: Literal[1]
-    grid: str
+    grid: Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
     trust: bcdb.Trust
-    underlay: str
+    underlay: Annotated[str, Meta(pattern=r"\A(10\.[0-9]{1,3}\.[0-9]{1,3})?\Z")]
     edge_port: Count
-    bridge: str
+    bridge: Annotated[str, Meta(pattern=r"\Atg[0-9a-f]{8}\Z")]
     farms: tuple[FarmEntry, ...]
     nodes: tuple[NodeEntry, ...]
     identities: dict[Name, ids.Author]
@@ -183,6 +184,12 @@ class Paths:
         """What the grid's processes wrote."""
         return self.root / "logs"
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What a grid makes in its directory, beside the proofs that it was asked for."""
+        made = ("ledger", "identities", "images", "ca", "bot", "nodes", "logs", "edge", "cache")
+        return frozenset((*made, self.lock.name, self.grid_file.name))
+
     def node(self, name: str) -> Path:
         """A node's own directory."""
         return self.root / "nodes" / name
@@ -220,11 +227,29 @@ def default_directory() -> Path:
     return _state_home() / "tfgrid" / "grid"
 
 
+def hold_own(root: Path) -> None:
+    """Hold that nobody but the caller (or root) can change what is in a grid's directory.
+
+    What stands there is obeyed: which processes to end, what to remove, whose ledger to believe.
+
+    Raises:
+        errors.NotAllowed: TFG-5115.
+
+    """
+    about = root.stat()
+    if about.st_uid not in {0, os.geteuid()} or about.st_mode & 0o022:
+        raise errors.NotAllowed(
+            "TFG-5115", "somebody else could change this directory", where=str(root),
+            hint=f"chown root {root} && chmod 700 {root}, or give another with --dir",
+        )  # fmt: skip
+
+
 def find(directory: Path | None = None) -> Paths:
     """The grid in a directory, or in the default one.
 
     Raises:
         errors.NotFound: TFG-5101, no grid is kept there.
+        errors.NotAllowed: TFG-5115, somebody else could change the directory.
 
     """
     paths = Paths((directory or default_directory()).absolute())
@@ -232,6 +257,7 @@ def find(directory: Path | None = None) -> Paths:
         raise errors.NotFound(
             "TFG-5101", "no grid is kept here", where=str(paths.root), hint="tfgrid up"
         )
+    hold_own(paths.root)
     return paths
 
 
