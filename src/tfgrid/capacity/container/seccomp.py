@@ -7,8 +7,9 @@
 What is refused reaches kernel parts that a workload has no business in (mounts, modules, keys,
 tracing, bpf, performance counters, time, namespaces) or undoes the walls around it. `clone` is
 permitted without the flags that make namespaces; `clone3` hides its flags in memory where no filter
-can look, so it does not exist. Sockets are Unix, IPv4, IPv6 and route netlink only. Other machine
-types, such as 32-bit programs, end the process.
+can look, so it does not exist. Nor do `io_setup`, whose events are counted over the whole machine,
+and `sync`, which waits for everybody's disks. Sockets are Unix, IPv4, IPv6 and route netlink only.
+Other machine types, such as 32-bit programs, end the process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ getdents64 getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watc
 lgetxattr link linkat listxattr llistxattr lremovexattr lseek lsetxattr lstat mkdir mkdirat mknod
 mknodat newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev pwritev2
 read readahead readlink readlinkat readv removexattr rename renameat renameat2 rmdir sendfile
-setxattr splice stat statfs statx symlink symlinkat sync sync_file_range syncfs tee truncate umask
+setxattr splice stat statfs statx symlink symlinkat sync_file_range syncfs tee truncate umask
 unlink unlinkat utime utimensat utimes vmsplice write writev
 """
 _MEMORY: Final = """
@@ -53,8 +54,7 @@ timerfd_settime
 """
 _EVENTS: Final = """
 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2
-io_cancel io_destroy io_getevents io_pgetevents io_setup io_submit poll ppoll pselect6 select
-signalfd signalfd4
+poll ppoll pselect6 select signalfd signalfd4
 """
 _MESSAGES: Final = """
 accept accept4 bind connect getpeername getsockname getsockopt listen mq_getsetattr mq_notify
