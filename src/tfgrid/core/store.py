@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from tfgrid.core import errors
 
-__all__ = ["DirectoryStore", "MemoryStore", "Store"]
+__all__ = ["DirectoryStore", "MemoryStore", "Store", "read_at_most"]
 
 _NAME: Final = re.compile(r"\A[a-z0-9_-][a-z0-9._-]*(/[a-z0-9_-][a-z0-9._-]*)*\Z")
 
@@ -173,3 +173,14 @@ class MemoryStore:
     def names(self, prefix: str = "") -> list[str]:
         """See `Store.names`."""
         return sorted(n for n in self._data if n.startswith(prefix))
+
+
+def read_at_most(path: Path, bytes_max: int) -> bytes:
+    """A person's file; of one that is longer, `bytes_max` and one byte more, never all of it.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    with path.open("rb") as file:
+        return file.read(bytes_max + 1)

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, field
 
-from tfgrid.core import canonical, errors, limits
+from tfgrid.core import canonical, errors, limits, store
 from tfgrid.core.schema import Name, Value
 
 __all__ = ["CopiedFile", "Description", "User", "inputs", "read"]
@@ -102,14 +102,19 @@ def read(directory: Path) -> Description:
     """
     path = directory / file_name
     try:
-        text = path.read_bytes()[: limits.document_bytes_max + 1].decode()
+        data = store.read_at_most(path, limits.document_bytes_max)
+        if len(data) > limits.document_bytes_max:
+            raise errors.BadInput(
+                "TFG-3302", f"more than {limits.document_bytes_max} bytes", where=str(path)
+            )
+        text = data.decode()
         table = tomllib.loads(text)
     except OSError as fault:
         raise errors.NotFound(
             "TFG-3301", f"cannot read {file_name}: {fault.strerror}", where=str(path),
             hint=f"name a directory that holds {file_name}",
         ) from fault  # fmt: skip
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise errors.BadInput("TFG-3302", f"not TOML: {fault}", where=str(path)) from fault
     _check_keys(table, Description, path, text)
     for key, kind in (("user", User), ("files", CopiedFile)):

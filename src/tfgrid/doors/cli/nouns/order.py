@@ -16,7 +16,7 @@ import click
 
 from tfgrid.agents import threebot
 from tfgrid.capacity import flist
-from tfgrid.core import canonical, errors, ids
+from tfgrid.core import canonical, errors, ids, limits, store
 from tfgrid.core.rng import SystemRng
 from tfgrid.doors.cli import answers, portrait
 from tfgrid.doors.cli.frame import (
@@ -137,8 +137,9 @@ def make_plan(session: Session, request: Request) -> contract.Plan:
 
     """
     path = Path(request.what)
-    if path.is_file() and path.read_bytes()[:1] == b"{":
-        return canonical.parse(path.read_bytes(), contract.Plan)
+    data = store.read_at_most(path, limits.document_bytes_max) if path.is_file() else b""
+    if data[:1] == b"{":
+        return canonical.parse(data, contract.Plan)
     recipe = _recipe(session, request.what)
     me = session.keyring().identity
     ordering = threebot.Ordering(session.follower, None, session.clock)

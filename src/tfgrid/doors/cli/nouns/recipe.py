@@ -9,7 +9,7 @@ from typing import Final
 import click
 import msgspec
 
-from tfgrid.core import errors, limits
+from tfgrid.core import errors, limits, store
 from tfgrid.doors.cli import answers, render
 from tfgrid.doors.cli.frame import ExitCode, Noun, Settings, hints, leaf, show, show_all
 from tfgrid.doors.cli.session import Session
@@ -48,7 +48,7 @@ def read_text(path: Path) -> str:
         errors.BadInput: TFG-5014, too large or not text.
 
     """
-    data = path.read_bytes()[: limits.document_bytes_max + 1]
+    data = store.read_at_most(path, limits.document_bytes_max)
     large = len(data) > limits.document_bytes_max
     try:
         text = data.decode("utf-8")
