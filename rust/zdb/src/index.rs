@@ -1,0 +1,355 @@
+//! Index files: what a start needs to know of a data file's records, sixteen bytes each.
+//!
+//! Entries are in log order, in pages that each carry a checksum and the totals so far. Pages are
+//! written in batches, and only for records that are durable; the last page is written again until it
+//! is full. In sequential mode the entry of an id is found by arithmetic.
+
+use std::io;
+
+use crate::format::{mode_byte, u32_at, u64_at, Uid, VERSION};
+use crate::table::Location;
+use crate::{DiskFile, Mode, Place};
+
+/// Bytes of a page; the first one is the file's header.
+pub const PAGE_BYTES: usize = 4096;
+/// Entries of a full page.
+pub const PAGE_ENTRIES: usize = (PAGE_BYTES - PAGE_HEADER_BYTES) / ENTRY_BYTES;
+const PAGE_HEADER_BYTES: usize = 48;
+const ENTRY_BYTES: usize = 16;
+const MAGIC: &[u8; 8] = b"TFZDBidx";
+/// How often to guess where an entry is before halving.
+const GUESSES_MAX: usize = 4;
+
+/// The name of an index file in its folder.
+pub fn name(file: u32) -> String {
+    format!("i{file}")
+}
+
+/// One record, as the index sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// User mode: hash of the key. Sequential mode: lower half of the id that was next before it.
+    pub mark: u32,
+    /// Where it is.
+    pub location: Location,
+    /// Where the version before it is, `Place::NONE` if there is none.
+    pub parent: Location,
+}
+
+/// What is true of the namespace after a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Live keys.
+    pub entries: u64,
+    /// Payload bytes of live keys.
+    pub payload_bytes: u64,
+    /// Next id.
+    pub next_id: u64,
+    /// Where the next record goes.
+    pub end: u32,
+    /// Where the last record is.
+    pub last: u32,
+}
+
+/// Writes the index file of one data file; keeps what is not written yet.
+#[derive(Debug)]
+pub struct Index<F> {
+    handle: F,
+    seed: u32,
+    first_id: u64,
+    /// Pages that are full and on disk, after the header page.
+    full_pages: u64,
+    /// Entries after those, each with the totals after it.
+    recent: Vec<(Entry, Totals)>,
+    /// How many of them are on disk too.
+    written: usize,
+    /// Where the data that the file covers ends; 0 while it covers nothing.
+    covered: u32,
+}
+
+impl<F: DiskFile> Index<F> {
+    /// Begin an index file in an empty file.
+    pub fn begin(handle: F, uid: Uid, file: u32, mode: Mode, first_id: u64) -> io::Result<Self> {
+        let mut page = [0; PAGE_BYTES];
+        page[4..12].copy_from_slice(MAGIC);
+        page[12..16].copy_from_slice(&VERSION.to_le_bytes());
+        page[16..24].copy_from_slice(&first_id.to_le_bytes());
+        page[24] = mode_byte(mode);
+        let seed = uid.file_seed(file);
+        seal(&mut page, seed, 0);
+        write_all(&handle, &page, 0)?;
+        Ok(Self {
+            handle,
+            seed,
+            first_id,
+            full_pages: 0,
+            recent: Vec::new(),
+            written: 0,
+            covered: 0,
+        })
+    }
+
+    /// Open an index file and hand over its good entries; `None` when its first page is not good.
+    ///
+    /// Reading ends before the first page that is not good; the file goes on from there.
+    pub fn open(
+        handle: F,
+        uid: Uid,
+        file: u32,
+        visit: &mut dyn FnMut(&Entry),
+    ) -> io::Result<Option<(Self, Option<Totals>, bool)>> {
+        let seed = uid.file_seed(file);
+        let length = handle.length()?;
+        let mut buffer = vec![0; 64 * PAGE_BYTES];
+        let head = handle.read_at(&mut buffer[..PAGE_BYTES], 0)?;
+        if head < PAGE_BYTES || !is_good(&buffer[..PAGE_BYTES], seed, 0) || buffer[4..12] != *MAGIC
+        {
+            return Ok(None);
+        }
+        let first_id = u64_at(&buffer, 16);
+        let (mut number, mut totals, mut clean) = (1u64, None, true);
+        let mut index = Self {
+            handle,
+            seed,
+            first_id,
+            full_pages: 0,
+            recent: Vec::new(),
+            written: 0,
+            covered: 0,
+        };
+        'file: while number * (PAGE_BYTES as u64) < length {
+            let got = index
+                .handle
+                .read_at(&mut buffer, number * PAGE_BYTES as u64)?;
+            for page in buffer[..got].chunks(PAGE_BYTES) {
+                if page.len() < PAGE_BYTES || !is_good(page, seed, number) {
+                    clean = false;
+                    break 'file;
+                }
+                let (count, after) = page_totals(page);
+                for entry in page[PAGE_HEADER_BYTES..].chunks(ENTRY_BYTES).take(count) {
+                    let entry = decode_entry(entry, file);
+                    visit(&entry);
+                    if count < PAGE_ENTRIES {
+                        index.recent.push((entry, after));
+                    }
+                }
+                totals = Some(after);
+                index.covered = after.end;
+                if count < PAGE_ENTRIES {
+                    clean &= (number + 1) * PAGE_BYTES as u64 >= length;
+                    break 'file;
+                }
+                index.full_pages = number;
+                number += 1;
+            }
+        }
+        index.written = index.recent.len();
+        Ok(Some((index, totals, clean)))
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        let partial = u64::from(self.written > 0);
+        (1 + self.full_pages + partial) * PAGE_BYTES as u64
+    }
+
+    /// Bytes of memory in use.
+    pub fn memory_bytes(&self) -> usize {
+        self.recent.capacity() * std::mem::size_of::<(Entry, Totals)>()
+    }
+
+    /// How many entries wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.recent.len() - self.written
+    }
+
+    /// Where the data that the file covers ends; 0 while it covers nothing.
+    pub fn covered(&self) -> u32 {
+        self.covered
+    }
+
+    /// The next entry.
+    pub fn push(&mut self, entry: Entry, totals: Totals) {
+        self.recent.push((entry, totals));
+    }
+
+    /// Correct the totals after the last entry.
+    pub fn amend(&mut self, totals: Totals) {
+        if let Some(last) = self.recent.last_mut() {
+            last.1 = totals;
+        }
+    }
+
+    /// Forget the last entries, which were never written.
+    pub fn pop(&mut self, count: usize) {
+        let keep = (self.recent.len() - count).max(self.written);
+        self.recent.truncate(keep);
+    }
+
+    /// Write the entries of records that end at or before `end`, with one call.
+    pub fn write(&mut self, end: u32) -> io::Result<()> {
+        let ready = self.recent.partition_point(|(_, totals)| totals.end <= end);
+        if ready <= self.written {
+            return Ok(());
+        }
+        let mut bytes = Vec::with_capacity(ready.div_ceil(PAGE_ENTRIES) * PAGE_BYTES);
+        for (number, entries) in
+            (self.full_pages + 1..).zip(self.recent[..ready].chunks(PAGE_ENTRIES))
+        {
+            bytes.extend_from_slice(&encode_page(entries, self.seed, number));
+        }
+        write_all(
+            &self.handle,
+            &bytes,
+            (self.full_pages + 1) * PAGE_BYTES as u64,
+        )?;
+        self.covered = self.recent[ready - 1].1.end;
+        let full = ready / PAGE_ENTRIES;
+        self.full_pages += full as u64;
+        self.recent.drain(..full * PAGE_ENTRIES);
+        self.written = ready - full * PAGE_ENTRIES;
+        Ok(())
+    }
+
+    /// Make what was written durable.
+    pub fn sync(&self) -> io::Result<()> {
+        self.handle.sync()
+    }
+
+    /// Drop pages after the last good one, so that they never come back.
+    pub fn cut(&self) -> io::Result<()> {
+        self.handle.truncate(self.bytes())
+    }
+
+    /// Sequential mode: where the record is that took an id, if it is in this file.
+    ///
+    /// Deletes take no id and lost records leave gaps; without either the first look hits.
+    pub fn find(&self, id: u64, file: u32) -> io::Result<Option<Location>> {
+        let Some(mut guess) = id.checked_sub(self.first_id) else {
+            return Ok(None);
+        };
+        let (mark, count) = (id as u32, self.count());
+        let (mut low, mut high) = (0, count);
+        for _ in 0..GUESSES_MAX {
+            if guess < low || guess >= high {
+                break;
+            }
+            let entry = self.entry(guess, file)?;
+            let ahead = mark.wrapping_sub(entry.mark) as i32;
+            match ahead {
+                0 if !entry.location.is_tombstone() => return Ok(Some(entry.location)),
+                0.. => low = guess + 1,
+                _ => high = guess,
+            }
+            guess =
+                guess.saturating_add_signed(i64::from(ahead.max(-1)).max(i64::from(ahead == 0)));
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = self.entry(middle, file)?;
+            match mark.wrapping_sub(entry.mark) as i32 {
+                0 if !entry.location.is_tombstone() => return Ok(Some(entry.location)),
+                0.. => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Number of entries.
+    pub fn count(&self) -> u64 {
+        self.full_pages * PAGE_ENTRIES as u64 + self.recent.len() as u64
+    }
+
+    fn entry(&self, number: u64, file: u32) -> io::Result<Entry> {
+        let on_disk = self.full_pages * PAGE_ENTRIES as u64;
+        if let Some(recent) = number.checked_sub(on_disk) {
+            return Ok(self.recent[recent as usize].0);
+        }
+        let (page, slot) = (number / PAGE_ENTRIES as u64, number % PAGE_ENTRIES as u64);
+        let at = (page + 1) * PAGE_BYTES as u64 + PAGE_HEADER_BYTES as u64 + slot * 16;
+        let mut bytes = [0; ENTRY_BYTES];
+        if self.handle.read_at(&mut bytes, at)? < ENTRY_BYTES {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(decode_entry(&bytes, file))
+    }
+}
+
+fn encode_page(entries: &[(Entry, Totals)], seed: u32, number: u64) -> [u8; PAGE_BYTES] {
+    let mut page = [0; PAGE_BYTES];
+    let totals = entries.last().map(|last| last.1).unwrap_or_default();
+    page[4..8].copy_from_slice(&(entries.len() as u32).to_le_bytes());
+    page[8..16].copy_from_slice(&totals.entries.to_le_bytes());
+    page[16..24].copy_from_slice(&totals.payload_bytes.to_le_bytes());
+    page[24..32].copy_from_slice(&totals.next_id.to_le_bytes());
+    page[32..36].copy_from_slice(&totals.end.to_le_bytes());
+    page[36..40].copy_from_slice(&totals.last.to_le_bytes());
+    for (bytes, (entry, _)) in page[PAGE_HEADER_BYTES..]
+        .chunks_mut(ENTRY_BYTES)
+        .zip(entries)
+    {
+        bytes[..4].copy_from_slice(&entry.mark.to_le_bytes());
+        bytes[4..8].copy_from_slice(&entry.location.packed().to_le_bytes());
+        bytes[8..12].copy_from_slice(&entry.parent.place().file.to_le_bytes());
+        bytes[12..].copy_from_slice(&entry.parent.packed().to_le_bytes());
+    }
+    seal(&mut page, seed, number);
+    page
+}
+
+fn page_totals(page: &[u8]) -> (usize, Totals) {
+    let totals = Totals {
+        entries: u64_at(page, 8),
+        payload_bytes: u64_at(page, 16),
+        next_id: u64_at(page, 24),
+        end: u32_at(page, 32),
+        last: u32_at(page, 36),
+    };
+    ((u32_at(page, 4) as usize).min(PAGE_ENTRIES), totals)
+}
+
+fn decode_entry(bytes: &[u8], file: u32) -> Entry {
+    Entry {
+        mark: u32_at(bytes, 0),
+        location: Location::unpack(file, u32_at(bytes, 4)),
+        parent: Location::unpack(u32_at(bytes, 8), u32_at(bytes, 12)),
+    }
+}
+
+fn page_crc(page: &[u8], seed: u32, number: u64) -> u32 {
+    let seed = crc32c::crc32c_append(seed, &number.to_le_bytes());
+    crc32c::crc32c_append(seed, &page[4..])
+}
+
+fn seal(page: &mut [u8; PAGE_BYTES], seed: u32, number: u64) {
+    let crc = page_crc(page, seed, number);
+    page[..4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn is_good(page: &[u8], seed: u32, number: u64) -> bool {
+    page_crc(page, seed, number) == u32_at(page, 0)
+}
+
+/// Write everything, going on after a short write as long as something is written.
+pub fn write_all(file: &impl DiskFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.write_at(&bytes[done..], offset + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// No location: what an entry without a parent has.
+pub const NOWHERE: Location = Location::nowhere();
+
+/// Whether a location is one.
+pub fn is_some(location: Location) -> bool {
+    location.place() != Place::NONE
+}

@@ -1,0 +1,201 @@
+//! The file `namespace`: who a namespace is, what its administrator set, which data files it has.
+//!
+//! It is written anew, synced and renamed into place, in the data directory first and in the index
+//! directory as a copy; the good one with the higher serial number counts. Mode 0600: it holds the
+//! password, which the challenge form of the original needs in clear.
+
+use std::io;
+
+use crate::format::{mode_byte, mode_of, u32_at, u64_at, Uid, VERSION};
+use crate::index::write_all;
+use crate::{Disk, DiskFile, HistoryPolicy, Mode, Password, Properties, Root};
+
+const MAGIC: &[u8; 8] = b"TFZDBnsp";
+const FIXED_BYTES: usize = 72;
+const PUBLIC: u8 = 1;
+const WORM: u8 = 2;
+const LOCK: u8 = 4;
+const FREEZE: u8 = 8;
+const REMOVED: u8 = 16;
+
+/// What the file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// Grows with each writing.
+    pub serial: u64,
+    /// Who the namespace is.
+    pub uid: Uid,
+    /// How its keys come to be.
+    pub mode: Mode,
+    /// What its administrator set.
+    pub properties: Properties,
+    /// First data file; lower numbers are left over from before a FLUSH.
+    pub first: u32,
+    /// Last data file: where writing goes on.
+    pub last: u32,
+    /// Whether it is being removed.
+    pub removed: bool,
+}
+
+/// The name of the file below a root; the two roots may be one directory.
+pub fn name(root: Root) -> &'static str {
+    match root {
+        Root::Data => "namespace",
+        Root::Index => "namespace-copy",
+    }
+}
+
+impl Manifest {
+    /// Of a new namespace.
+    pub fn new(uid: Uid, mode: Mode) -> Self {
+        let properties = Properties::default();
+        Self {
+            serial: 0,
+            uid,
+            mode,
+            properties,
+            first: 0,
+            last: 0,
+            removed: false,
+        }
+    }
+
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let set = &self.properties;
+        let password = set.password.as_ref().map_or(&[][..], Password::reveal);
+        let flags = [
+            (set.public, PUBLIC),
+            (set.worm, WORM),
+            (set.lock, LOCK),
+            (set.freeze, FREEZE),
+            (self.removed, REMOVED),
+        ];
+        let (policy, value) = match set.history {
+            HistoryPolicy::KeepAll => (0, 0),
+            HistoryPolicy::KeepLast(count) => (1, count),
+            HistoryPolicy::KeepSince(timestamp) => (2, timestamp),
+        };
+        let mut bytes = vec![0; FIXED_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12] = mode_byte(self.mode);
+        bytes[13] = flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
+        bytes[14] = policy;
+        bytes[15] = u8::try_from(password.len()).expect("passwords are at most 255 bytes");
+        bytes[16..24].copy_from_slice(&self.serial.to_le_bytes());
+        bytes[24..40].copy_from_slice(&self.uid.0);
+        bytes[40..48].copy_from_slice(&set.max_bytes.to_le_bytes());
+        bytes[48..52].copy_from_slice(&value.to_le_bytes());
+        bytes[52..56].copy_from_slice(&self.first.to_le_bytes());
+        bytes[56..60].copy_from_slice(&self.last.to_le_bytes());
+        bytes.extend_from_slice(password);
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// From bytes; `None` when they are damaged or of another version.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let body = bytes
+            .len()
+            .checked_sub(4)
+            .filter(|&body| body >= FIXED_BYTES)?;
+        let good = bytes[..8] == *MAGIC
+            && u32_at(bytes, 8) == VERSION
+            && crc32c::crc32c(&bytes[..body]) == u32_at(bytes, body)
+            && body == FIXED_BYTES + usize::from(bytes[15]);
+        if !good {
+            return None;
+        }
+        let flag = |bit: u8| bytes[13] & bit != 0;
+        let value = u32_at(bytes, 48);
+        let properties = Properties {
+            max_bytes: u64_at(bytes, 40),
+            password: Password::new(&bytes[FIXED_BYTES..body]),
+            public: flag(PUBLIC),
+            worm: flag(WORM),
+            lock: flag(LOCK),
+            freeze: flag(FREEZE),
+            history: match bytes[14] {
+                0 => HistoryPolicy::KeepAll,
+                1 => HistoryPolicy::KeepLast(value),
+                2 => HistoryPolicy::KeepSince(value),
+                _ => return None,
+            },
+        };
+        Some(Self {
+            serial: u64_at(bytes, 16),
+            uid: Uid(bytes[24..40].try_into().expect("sixteen bytes")),
+            mode: mode_of(bytes[12])?,
+            properties,
+            first: u32_at(bytes, 52),
+            last: u32_at(bytes, 56),
+            removed: flag(REMOVED),
+        })
+    }
+
+    /// Write the file and its copy; durable when this returns.
+    ///
+    /// # Errors
+    /// What the disk says of the data directory; the copy may fail, which the result says.
+    pub fn save<D: Disk>(&mut self, disk: &D, folder: &str) -> io::Result<bool> {
+        self.serial += 1;
+        let bytes = self.encode();
+        replace(disk, Root::Data, folder, name(Root::Data), &bytes)?;
+        Ok(replace(disk, Root::Index, folder, name(Root::Index), &bytes).is_ok())
+    }
+
+    /// The newest good one of the two files, and whether both were good.
+    pub fn load<D: Disk>(disk: &D, folder: &str) -> (Option<Self>, bool) {
+        let load = |root| {
+            let file = disk
+                .open(root, &format!("{folder}/{}", name(root)), false)
+                .ok()?;
+            let mut bytes = vec![0; usize::try_from(file.length().ok()?.min(4096)).ok()?];
+            let got = file.read_at(&mut bytes, 0).ok()?;
+            Self::decode(&bytes[..got])
+        };
+        let (data, index) = (load(Root::Data), load(Root::Index));
+        let both = data.is_some() && data == index;
+        (
+            data.into_iter()
+                .chain(index)
+                .max_by_key(|found| found.serial),
+            both,
+        )
+    }
+}
+
+/// Write a file anew and rename it into place; durable when this returns.
+///
+/// # Errors
+/// What the disk says; then the old file is still there.
+pub fn replace<D: Disk>(
+    disk: &D,
+    root: Root,
+    folder: &str,
+    name: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let (path, new) = (format!("{folder}/{name}"), format!("{folder}/{name}.new"));
+    let file = create(disk, root, &new)?;
+    write_all(&file, bytes, 0)?;
+    file.sync()?;
+    disk.rename(root, &new, &path)?;
+    disk.sync_folder(root, folder)
+}
+
+/// A new file, in place of one that was left over from an attempt before.
+///
+/// # Errors
+/// What the disk says.
+pub fn create<D: Disk>(disk: &D, root: Root, path: &str) -> io::Result<D::File> {
+    match disk.open(root, path, true) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk.remove(root, path)?;
+            disk.open(root, path, true)
+        }
+        other => other,
+    }
+}

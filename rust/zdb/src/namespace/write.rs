@@ -1,0 +1,561 @@
+//! Appending, committing, taking back, and moving on to the next data file.
+
+use std::sync::Arc;
+
+use super::{bump, Current, Mark, Namespace, Undo};
+use crate::format::{payload_crc, record_bytes, RecordHeader, SegmentHeader, SEGMENT_HEADER_BYTES};
+use crate::index::{self, is_some, write_all, Index, Totals, NOWHERE};
+use crate::manifest::{create, Manifest};
+use crate::segment::{self, Segment};
+use crate::table::{Class, Location};
+use crate::{
+    Disk, DiskFile, Error, Meta, Mode, Place, Result, Root, SyncMode, Written, KEY_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+};
+
+/// Index entries that are written together.
+const INDEX_BATCH_ENTRIES: usize = 4096;
+/// Data bytes after which index entries are written although they are few: what a start must read.
+const INDEX_BATCH_DATA_BYTES: u32 = 16 << 20;
+/// A buffer that grew beyond this is given back after its commit.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+impl<D: Disk> Namespace<D> {
+    /// SET. Sequential mode: an empty key makes the next id, which `last_id` returns.
+    ///
+    /// # Errors
+    /// `KeyTooLong`, `PayloadTooLong`, `KeyNeeded`, `UnknownId`, `NoSpace`, `Worm`, `Locked`, `Frozen`,
+    /// `ReadOnly`, `Write`, `Read`.
+    pub fn set(&mut self, key: &[u8], payload: &[u8], timestamp: u32) -> Result<Written> {
+        self.may_write()?;
+        if key.len() > KEY_BYTES_MAX {
+            return Err(Error::KeyTooLong);
+        }
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Error::PayloadTooLong);
+        }
+        let crc = payload_crc(payload);
+        let id = self.totals.next_id.to_le_bytes();
+        let (key, old) = match (self.manifest.mode, key.len()) {
+            (Mode::User, 0) => return Err(Error::KeyNeeded),
+            (Mode::User, _) => (key, self.current_to_write(key)?),
+            (Mode::Sequential, 0) => (&id[..], None),
+            (Mode::Sequential, 8) => match self.current_to_write(key)? {
+                Some(old) if !old.location.is_tombstone() => (key, Some(old)),
+                _ => return Err(Error::UnknownId),
+            },
+            (Mode::Sequential, _) => return Err(Error::UnknownId),
+        };
+        if let Some(old) = &old {
+            if self.manifest.properties.worm {
+                return Err(Error::Worm);
+            }
+            if self.is_identical(old, payload, crc)? {
+                return Ok(Written::Identical);
+            }
+        }
+        let freed = old
+            .and_then(|old| old.header)
+            .map_or(0, |header| u64::from(header.meta.length));
+        let used = self.totals.payload_bytes.saturating_sub(freed) + payload.len() as u64;
+        let limit = self.manifest.properties.max_bytes;
+        if limit > 0 && used > limit {
+            return Err(Error::NoSpace);
+        }
+        let total = record_bytes(key.len(), payload.len());
+        let location = self.append(key, payload, crc, timestamp, old, Class::of(total))?;
+        self.totals.payload_bytes = used;
+        self.totals.entries += u64::from(old.is_none());
+        if self.manifest.mode == Mode::Sequential {
+            if old.is_none() {
+                self.last_id = id;
+            }
+            self.totals.next_id += 1;
+        }
+        self.push_totals();
+        self.commit_if_always()?;
+        Ok(Written::Stored(location.place()))
+    }
+
+    /// Sequential mode: the id that the last `set` with an empty key made.
+    #[must_use]
+    pub fn last_id(&self) -> [u8; 8] {
+        self.last_id
+    }
+
+    /// DEL.
+    ///
+    /// # Errors
+    /// `NotFound`, `Worm`, `Locked`, `Frozen`, `ReadOnly`, `Write`, `Read`.
+    pub fn delete(&mut self, key: &[u8], timestamp: u32) -> Result<()> {
+        self.may_write()?;
+        let old = match self.current_to_write(key)? {
+            Some(old) if !old.location.is_tombstone() => old,
+            _ => return Err(Error::NotFound),
+        };
+        if self.manifest.properties.worm {
+            return Err(Error::Worm);
+        }
+        self.append(key, &[], 0, timestamp, Some(old), Class::TOMBSTONE)?;
+        let freed = old.header.map_or(0, |header| u64::from(header.meta.length));
+        self.totals.payload_bytes = self.totals.payload_bytes.saturating_sub(freed);
+        self.totals.entries -= 1;
+        self.push_totals();
+        self.commit_if_always()
+    }
+
+    fn may_write(&self) -> Result<()> {
+        if self.manifest.properties.freeze {
+            return Err(Error::Frozen);
+        }
+        if self.manifest.properties.lock {
+            return Err(Error::Locked);
+        }
+        if let Some(reason) = &self.read_only {
+            return Err(Error::ReadOnly(reason.clone()));
+        }
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    fn current_to_write(&mut self, key: &[u8]) -> Result<Option<Current>> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let found = self.current(key, 0, true, &mut scratch);
+        self.scratch = scratch;
+        found
+    }
+
+    /// Whether the current version holds the same payload; its record is read only if all else agrees.
+    fn is_identical(&mut self, old: &Current, payload: &[u8], crc: u32) -> Result<bool> {
+        let Some(header) = old.header else {
+            return Ok(false);
+        };
+        if header.meta.length as usize != payload.len() || header.meta.crc != crc {
+            return Ok(false);
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let same = match self.fetch(header.meta.place, header.total(), &mut scratch) {
+            Ok(Some(header)) => match self.complete(&header, &mut scratch) {
+                Ok(()) => Ok(scratch.record(&header).payload == payload),
+                // What is damaged is not the same: the new version is written.
+                Err(Error::Damaged { .. }) => Ok(false),
+                Err(error) => Err(error),
+            },
+            Ok(None) | Err(Error::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        };
+        self.scratch = scratch;
+        same
+    }
+
+    /// Put a record into the buffer and the index; the totals are still to be told by `push_totals`.
+    fn append(
+        &mut self,
+        key: &[u8],
+        payload: &[u8],
+        crc: u32,
+        timestamp: u32,
+        old: Option<Current>,
+        class: Class,
+    ) -> Result<Location> {
+        let total = record_bytes(key.len(), payload.len());
+        let full = self.totals.end as usize + total > self.settings.segment_bytes as usize;
+        if full && self.totals.end > SEGMENT_HEADER_BYTES {
+            self.rotate()?;
+        }
+        if self.mark.is_none() {
+            self.mark = Some(Mark {
+                totals: self.totals,
+                entries: 0,
+            });
+        }
+        let place = Place {
+            file: self.manifest.last,
+            offset: self.totals.end,
+        };
+        let parent = old.map_or(NOWHERE, |old| old.location);
+        let meta = Meta {
+            place,
+            previous_offset: self.totals.last,
+            parent: parent.place(),
+            length: payload.len() as u32,
+            crc,
+            timestamp,
+            deleted: class == Class::TOMBSTONE,
+        };
+        let barrier = self.buffer.is_empty() && self.synced == self.totals.end;
+        let header = RecordHeader {
+            meta,
+            key_bytes: key.len(),
+            barrier,
+        };
+        let seed = self.active().seed;
+        header.encode(seed, key, payload, &mut self.buffer);
+        let hash = self.manifest.uid.hash(key);
+        let location = Location::new(place, class);
+        self.change(hash, location, parent);
+        let entry = self.index_entry(location, parent, hash);
+        self.totals.last = place.offset;
+        self.totals.end += total as u32;
+        let totals = self.totals;
+        self.active_index().push(entry, totals);
+        if let Some(mark) = &mut self.mark {
+            mark.entries += 1;
+        }
+        Ok(location)
+    }
+
+    /// Make the index in memory say that a key's newest record is at `location`.
+    fn change(&mut self, hash: u32, location: Location, parent: Location) {
+        let mut undo = Undo {
+            hash,
+            new: Some(location),
+            old: Some(parent).filter(|&p| is_some(p)),
+        };
+        match self.manifest.mode {
+            Mode::User if location.is_tombstone() => {
+                self.table.remove(hash, parent.place());
+                undo.new = None;
+            }
+            Mode::User if undo.old.is_some() => {
+                self.table.replace(hash, parent.place(), location);
+            }
+            Mode::User => self.table.insert(hash, location),
+            // What was written once is found by arithmetic.
+            Mode::Sequential if undo.old.is_none() => return,
+            Mode::Sequential => {
+                if !self.table.replace(hash, parent.place(), location) {
+                    self.table.insert(hash, location);
+                    undo.old = None;
+                }
+            }
+        }
+        self.undo.push(undo);
+    }
+
+    fn push_totals(&mut self) {
+        let totals = self.totals;
+        self.active_index().amend(totals);
+    }
+
+    fn commit_if_always(&mut self) -> Result<()> {
+        match self.settings.sync {
+            SyncMode::Always => self.commit(0),
+            _ => Ok(()),
+        }
+    }
+
+    /// Write what waits, and make it durable as the settings say.
+    ///
+    /// # Errors
+    /// `Write`, `ReadOnly`: the writes since the last commit are undone.
+    pub(crate) fn commit(&mut self, now_ms: u64) -> Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if !self.buffer.is_empty() {
+            self.write_buffer()?;
+            self.unsynced_since_ms.get_or_insert(now_ms);
+        }
+        let Some(since) = self.unsynced_since_ms else {
+            return Ok(());
+        };
+        let due = match self.settings.sync {
+            SyncMode::Always | SyncMode::Group => true,
+            SyncMode::Interval(period) => now_ms.saturating_sub(since) >= period,
+            SyncMode::None => false,
+        };
+        if due {
+            self.sync_data()?;
+        }
+        self.accept();
+        self.write_index_batch();
+        Ok(())
+    }
+
+    /// When a commit is due although nothing is written.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        match self.settings.sync {
+            SyncMode::Interval(period) => Some(self.unsynced_since_ms? + period),
+            _ => None,
+        }
+    }
+
+    /// From here on nothing is taken back.
+    fn accept(&mut self) {
+        self.undo.clear();
+        self.mark = None;
+        if self.settings.sync == SyncMode::None {
+            self.unsynced_since_ms = None;
+        }
+    }
+
+    fn write_buffer(&mut self) -> Result<()> {
+        let written = write_all(
+            &*self.active().handle,
+            &self.buffer,
+            u64::from(self.written),
+        );
+        if let Err(error) = written {
+            bump(&self.counters.data_errors);
+            let error = Error::write("data file", &error);
+            self.take_back();
+            self.cut(&error);
+            return Err(error);
+        }
+        self.written = self.totals.end;
+        let end = u64::from(self.written);
+        self.active_mut().bytes = end;
+        self.buffer.clear();
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Remove what a failed write left, durably: it would look like records after shorter ones.
+    fn cut(&mut self, cause: &Error) {
+        let end = u64::from(self.written);
+        let cut = self
+            .active()
+            .handle
+            .truncate(end)
+            .and_then(|()| self.active().handle.sync());
+        match cut {
+            Ok(()) => self.synced = self.written,
+            Err(error) => self.read_only = Some(format!("{cause}; then cutting failed: {error}")),
+        }
+    }
+
+    fn sync_data(&mut self) -> Result<()> {
+        if let Err(error) = self.active().handle.sync() {
+            // The system may have dropped what it could not write and report success next time:
+            // nothing since the last success is known to be there, so nothing more is built on it.
+            bump(&self.counters.data_errors);
+            let reason = format!("fsync of data file {} failed: {error}", self.manifest.last);
+            self.take_back();
+            self.unsynced_since_ms = None;
+            self.read_only = Some(reason.clone());
+            return Err(Error::ReadOnly(reason));
+        }
+        self.synced = self.written;
+        self.unsynced_since_ms = None;
+        Ok(())
+    }
+
+    /// Undo in memory every write since the last commit.
+    fn take_back(&mut self) {
+        while let Some(undo) = self.undo.pop() {
+            match (undo.new, undo.old) {
+                (Some(new), Some(old)) => {
+                    self.table.replace(undo.hash, new.place(), old);
+                }
+                (Some(new), None) => {
+                    self.table.remove(undo.hash, new.place());
+                }
+                (None, Some(old)) => self.table.insert(undo.hash, old),
+                (None, None) => {}
+            }
+        }
+        if let Some(mark) = self.mark.take() {
+            self.totals = mark.totals;
+            self.active_index().pop(mark.entries);
+        }
+        self.buffer.clear();
+        self.written = self.written.min(self.totals.end);
+        let end = u64::from(self.written);
+        self.active_mut().bytes = end;
+    }
+
+    /// Write index entries when enough of them wait. They are a shadow: a failure is counted, no more.
+    fn write_index_batch(&mut self) {
+        let durable = match self.settings.sync {
+            SyncMode::None => self.written,
+            _ => self.synced,
+        };
+        let waiting = self.active_index().waiting();
+        let behind = self
+            .totals
+            .end
+            .saturating_sub(self.active_index().covered());
+        let enough = waiting >= INDEX_BATCH_ENTRIES || behind >= INDEX_BATCH_DATA_BYTES;
+        if !enough || waiting < self.index_patience {
+            return;
+        }
+        self.index_patience = 1;
+        if self.active_index().write(durable).is_err() {
+            bump(&self.counters.index_errors);
+            self.index_patience = self.active_index().waiting() + INDEX_BATCH_ENTRIES;
+        }
+        self.dirty.insert(self.manifest.last);
+    }
+
+    /// Write the data that waits and make it durable.
+    pub(super) fn settle_data(&mut self) -> Result<()> {
+        if let Some(reason) = &self.read_only {
+            return Err(Error::ReadOnly(reason.clone()));
+        }
+        if let Err(error) = self.write_and_sync() {
+            // Replies of this turn wait for the commit: it must know.
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
+        self.accept();
+        Ok(())
+    }
+
+    fn write_and_sync(&mut self) -> Result<()> {
+        if !self.buffer.is_empty() {
+            self.write_buffer()?;
+        }
+        if self.synced < self.written {
+            self.sync_data()?;
+        }
+        self.unsynced_since_ms = None;
+        Ok(())
+    }
+
+    /// Write everything and make it durable, index included.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        self.settle_data()?;
+        let end = self.totals.end;
+        if self.active_index().waiting() > 0 {
+            let index = self.active_index();
+            let written = index.write(end).and_then(|()| index.sync());
+            self.dirty.insert(self.manifest.last);
+            if let Err(error) = written {
+                bump(&self.counters.index_errors);
+                return Err(Error::write("index file", &error));
+            }
+        }
+        Ok(())
+    }
+
+    /// NSJUMP: close the current data file and begin another; returns the new file's number.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Write`.
+    pub fn jump(&mut self) -> Result<u32> {
+        self.rotate()?;
+        Ok(self.manifest.last)
+    }
+
+    fn rotate(&mut self) -> Result<()> {
+        self.settle()?;
+        let mut manifest = self.manifest.clone();
+        manifest.last += 1;
+        self.begin_file(manifest, self.totals.next_id)
+    }
+
+    /// Make the last file of `manifest` and go on in it; on failure all stays as it was.
+    pub(super) fn begin_file(&mut self, manifest: Manifest, first_id: u64) -> Result<()> {
+        let (file, uid, mode) = (manifest.last, manifest.uid, manifest.mode);
+        let header = SegmentHeader {
+            uid,
+            file,
+            mode,
+            generation: 0,
+            first_id,
+            logical_end: 0,
+        };
+        let (data, index) = match begin_files(&*self.disk, &self.name, &header) {
+            Ok(files) => files,
+            Err(error) => {
+                bump(&self.counters.data_errors);
+                return Err(Error::write("new data file", &error));
+            }
+        };
+        let anew = manifest.first == file;
+        self.save(manifest)?;
+        if anew {
+            (self.segments, self.indexes) = (Vec::new(), Vec::new());
+            self.index_bytes_closed = 0;
+        } else if mode == Mode::User {
+            if let Some(closed) = self.indexes.last_mut().and_then(Option::take) {
+                self.index_bytes_closed += closed.bytes();
+            }
+        }
+        self.segments.push(Some(data));
+        self.indexes.push(Some(index));
+        let end = SEGMENT_HEADER_BYTES;
+        self.totals = Totals {
+            end,
+            last: 0,
+            ..self.totals
+        };
+        (self.written, self.synced) = (end, end);
+        self.dirty.insert(file);
+        self.index_patience = 0;
+        Ok(())
+    }
+
+    /// FLUSH: remove every record and give the space back, durable on return. Ids begin at 0 again.
+    ///
+    /// # Errors
+    /// `Worm`, `Locked`, `Frozen`, `ReadOnly`, `Write`.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.manifest.properties.worm {
+            return Err(Error::Worm);
+        }
+        self.may_write()?;
+        self.begin_anew(self.manifest.mode)
+    }
+
+    /// Go on in a new first file, and remove all others.
+    pub(super) fn begin_anew(&mut self, mode: Mode) -> Result<()> {
+        // What waits was not acknowledged; it goes with the rest, but if this fails it stays.
+        self.settle()?;
+        let gone = self.manifest.first..=self.manifest.last;
+        let mut manifest = self.manifest.clone();
+        manifest.last += 1;
+        manifest.first = manifest.last;
+        manifest.mode = mode;
+        self.begin_file(manifest, 0)?;
+        self.table = crate::table::Table::new();
+        self.totals = Totals {
+            end: self.totals.end,
+            ..Totals::default()
+        };
+        self.compaction = super::compact::Progress::default();
+        self.remove_files(gone);
+        Ok(())
+    }
+
+    /// Remove data and index files that the manifest no longer names; the next start retries.
+    pub(super) fn remove_files(&self, files: impl Iterator<Item = u32>) {
+        for file in files {
+            let _ = self
+                .disk
+                .remove(Root::Data, &self.path(&segment::name(file)));
+            let _ = self
+                .disk
+                .remove(Root::Index, &self.path(&index::name(file)));
+        }
+        for root in [Root::Data, Root::Index] {
+            let _ = self.disk.sync_folder(root, &self.name);
+        }
+    }
+}
+
+/// A data file and its index file.
+type NewFiles<F> = (Segment<F>, Index<F>);
+
+/// Make an empty data file and its index file, durably.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn begin_files<D: Disk>(
+    disk: &D,
+    folder: &str,
+    header: &SegmentHeader,
+) -> std::io::Result<NewFiles<D::File>> {
+    let path = |name: String| format!("{folder}/{name}");
+    let data = create(disk, Root::Data, &path(segment::name(header.file)))?;
+    write_all(&data, &header.encode(), 0)?;
+    data.sync()?;
+    disk.sync_folder(Root::Data, folder)?;
+    let index = create(disk, Root::Index, &path(index::name(header.file)))?;
+    let index = Index::begin(index, header.uid, header.file, header.mode, header.first_id)?;
+    disk.sync_folder(Root::Index, folder)?;
+    let bytes = u64::from(SEGMENT_HEADER_BYTES);
+    Ok((Segment::plain(Arc::new(data), *header, bytes), index))
+}
