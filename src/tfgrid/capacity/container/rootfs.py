@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
@@ -46,11 +47,14 @@ def plan(
             read_only=True,
         ),
     )
-    disk = (
+    return lower, _disk(spec, layout)
+
+
+def _disk(spec: Spec, layout: Layout) -> tuple[Change, ...]:
+    return (
         disks.DiskCopy(template=layout.template(spec.limits.disk_bytes), path=layout.disk),
         disks.DiskMount(path=layout.disk, target=layout.disk_mount),
     )
-    return lower, disk
 
 
 def _overlay(layout: Layout) -> Change:
@@ -63,8 +67,16 @@ def _overlay(layout: Layout) -> Change:
     )
 
 
-def make(spec: Spec, layout: Layout, uid_base: int) -> None:
+def make(spec: Spec, layout: Layout, claim: Callable[[], int]) -> int:
     """Make namespaces, mounts and the files in /etc; a fault leaves remnants for `take_down`.
+
+    Args:
+        spec: what the container shall be.
+        layout: where its parts go.
+        claim: takes a range of ids for it; returns the first.
+
+    Returns:
+        The first id of its range.
 
     Raises:
         errors.BadInput: TFG-3102, the image's directory is not there.
@@ -74,13 +86,13 @@ def make(spec: Spec, layout: Layout, uid_base: int) -> None:
     if not spec.image.is_dir():
         raise errors.BadInput("TFG-3102", "the image's directory is missing", where=str(spec.image))
     _make_folders(layout)
-    _make_template(layout.template(spec.limits.disk_bytes), spec.limits.disk_bytes)
-    lower, disk = plan(spec, layout, uid_base)
-    # Side by side: each takes some eight milliseconds, most of it waiting.
+    # Side by side: each takes some ten milliseconds, most of it waiting.
     with ThreadPoolExecutor(max_workers=1) as aside:
-        made = aside.submit(Native().apply, disk)
+        made = aside.submit(_make_disk, spec, layout)
         try:
-            Native().apply(lower)
+            uid_base = claim()
+            Native().apply(plan(spec, layout, uid_base)[0])
+            _write_files(spec, layout)
         finally:
             wait([made])
         made.result()
@@ -89,6 +101,15 @@ def make(spec: Spec, layout: Layout, uid_base: int) -> None:
     work.mkdir(mode=0o700)
     os.chown(upper, uid_base, uid_base)
     _overlay(layout).perform()
+    return uid_base
+
+
+def _make_disk(spec: Spec, layout: Layout) -> None:
+    _make_template(layout.template(spec.limits.disk_bytes), spec.limits.disk_bytes)
+    Native().apply(_disk(spec, layout))
+
+
+def _write_files(spec: Spec, layout: Layout) -> None:
     files = {"hosts": spec.hosts, "hostname": spec.hostname + "\n", "resolv.conf": spec.resolv}
     for name, text in files.items():
         (layout.etc / name).write_text(text, "utf-8")

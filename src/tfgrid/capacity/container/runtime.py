@@ -16,7 +16,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -131,10 +131,9 @@ class Runtime:
         )
 
     def _prepare(self, spec: Spec, layout: Layout) -> int:
-        base = self._ranges.uids(self._claimant(spec.name))
         rootfs.open_way(self._run_dir)
         self._crun_root.mkdir(mode=0o700, exist_ok=True)
-        rootfs.make(spec, layout, base)
+        base = rootfs.make(spec, layout, lambda: self._ranges.uids(self._claimant(spec.name)))
         config = config_json(
             spec,
             layout,
@@ -163,9 +162,8 @@ class Runtime:
                 raise errors.NotFound("TFG-3104", what, where=name, hint="create it first")
             if there.phase == "created":
                 _check_limits(there, self.layout(name))
-                await asyncio.to_thread(crun.start, self._crun_root, name)
-                there = await self._status(name)
-                assert there, "what was just started is there"
+                crun.start(self._crun_root, name)
+                there = replace(there, phase="running")
             return there
 
     async def observe(self) -> dict[str, Status]:
