@@ -1,7 +1,7 @@
 //! `tfgrid._native`: the one door between Python and the pure crates.
 //!
-//! It takes buffers, releases the lock, and returns buffers; it opens nothing, reads no clock and decides
-//! nothing.
+//! Its functions take buffers, release the lock, and return buffers; they open nothing, read no clock and decide
+//! nothing. The exceptions are the entry points of processes of their own, whose names end in `_main`.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -24,8 +24,17 @@ fn merkle_root<'py>(py: Python<'py>, leaves: &[u8]) -> PyResult<Bound<'py, PyByt
     Ok(PyBytes::new(py, &root))
 }
 
+/// The Zero-DB server as a command line says, until it is asked to end; the exit code.
+///
+/// It takes the whole process: signals are its own, and nothing else may run beside it.
+#[pyfunction]
+fn zdb_main(py: Python<'_>, arguments: Vec<String>) -> i32 {
+    py.allow_threads(|| tfgrid_zdb_server::serve(&arguments))
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_function(wrap_pyfunction!(merkle_root, module)?)
+    module.add_function(wrap_pyfunction!(merkle_root, module)?)?;
+    module.add_function(wrap_pyfunction!(zdb_main, module)?)
 }

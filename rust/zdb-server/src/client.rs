@@ -1,0 +1,44 @@
+//! What the protocol knows of one connection: who it is, where it stands, what it waits for.
+
+use std::time::Instant;
+
+use tfgrid_zdb::NamespaceId;
+
+use crate::auth::Challenge;
+
+/// What a client that sent WAIT waits for.
+#[derive(Debug)]
+pub struct Watch {
+    /// The index of the command, or any.
+    pub command: Option<usize>,
+    /// When it is told `Timeout`.
+    pub until: Instant,
+}
+
+/// One client.
+pub struct Client {
+    /// Counts connections since start.
+    pub id: u64,
+    /// Where it comes from: an IP address, or `unix`.
+    pub source: Box<str>,
+    /// Whether it came through the admin socket.
+    pub private: bool,
+    /// Whether admin commands are open to it.
+    pub admin: bool,
+    /// Where its keys are; stale once the namespace is gone.
+    pub namespace: NamespaceId,
+    /// Whether it may write there.
+    pub writable: bool,
+    /// The challenge it has to answer.
+    pub challenge: Option<Challenge>,
+    /// MIRROR: it gets the feed.
+    pub mirror: bool,
+    /// MASTER: it appends an owner to what it sends.
+    pub master: bool,
+    /// WAIT: nothing of it is executed meanwhile.
+    pub watch: Option<Watch>,
+    /// How far a request got that is answered in parts.
+    pub progress: usize,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+}

@@ -1,0 +1,244 @@
+//! What all commands share: the engine, the figures, and what has to happen to others after the commit.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tfgrid_zdb::{Engine, Namespace, NamespaceId, RealDisk, Scratch};
+
+use crate::auth::Penalties;
+use crate::commands::COMMANDS;
+use crate::hooks::Hooks;
+use crate::log::{self, Field, Level};
+use crate::options::Options;
+use crate::turn::chores::Chores;
+
+/// The engine on real files.
+pub type Store = Engine<RealDisk>;
+/// A namespace on real files.
+pub type Space = Namespace<RealDisk>;
+
+/// Counted since start.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Commands by their index in the table.
+    pub by_command: [u64; COMMANDS],
+    /// Requests whose name is no command's.
+    pub unknown: u64,
+    /// Admin commands of clients that are none.
+    pub unauthorized: u64,
+    /// Wrong passwords.
+    pub denied: u64,
+    /// Requests that could not be read.
+    pub malformed: u64,
+    /// Connections.
+    pub clients: u64,
+    /// Connections refused because there were too many, or too much was held for them.
+    pub refused: u64,
+    /// Clients cut because they did not read.
+    pub cut: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Commits that had something to write.
+    pub commits: u64,
+    /// Time in them.
+    pub commit_time: Duration,
+    /// Namespaces whose commit failed.
+    pub commits_failed: u64,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            by_command: [0; COMMANDS],
+            unknown: 0,
+            unauthorized: 0,
+            denied: 0,
+            malformed: 0,
+            clients: 0,
+            refused: 0,
+            cut: 0,
+            received: 0,
+            sent: 0,
+            commits: 0,
+            commit_time: Duration::ZERO,
+            commits_failed: 0,
+        }
+    }
+}
+
+/// That a command ran in a namespace: for those who WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Where.
+    pub namespace: NamespaceId,
+    /// Which, by its index.
+    pub command: usize,
+    /// By whom; one does not wake oneself.
+    pub client: u64,
+}
+
+/// A change, as the feed tells it.
+#[derive(Debug)]
+pub struct Frame {
+    /// Where.
+    pub namespace: NamespaceId,
+    /// By whom; one does not hear oneself.
+    pub client: u64,
+    /// The array as it is sent.
+    pub bytes: Vec<u8>,
+}
+
+/// A reply that says something about writes which are not settled yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply {
+    /// The connection.
+    pub slot: usize,
+    /// The namespace it speaks of.
+    pub namespace: NamespaceId,
+    /// Where it begins in the connection's output.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// Whether more of the same reply follows in another turn.
+    pub partial: bool,
+}
+
+/// A commit of a namespace that failed in this turn.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which namespace.
+    pub namespace: NamespaceId,
+    /// How many replies of the turn there were by then; only those are concerned.
+    pub replies: usize,
+    /// How many frames of the feed there were by then.
+    pub frames: usize,
+}
+
+/// What all commands share.
+pub struct Shared {
+    /// The namespaces.
+    pub engine: Store,
+    /// Room to read records into.
+    pub scratch: Scratch,
+    /// What the server was asked to be.
+    pub options: Options,
+    /// Whom to tell of events.
+    pub hooks: Hooks,
+    /// Who guessed passwords.
+    pub penalties: Penalties,
+    /// Counted since start.
+    pub figures: Figures,
+    /// Names this run of the server to hooks and in the feed.
+    pub instance: u32,
+    /// When it began.
+    pub boot: Instant,
+    /// The same in unix seconds.
+    pub boot_seconds: u64,
+    /// The start of this turn.
+    pub now: Instant,
+    /// The same in unix seconds.
+    pub seconds: u32,
+    /// Connections now.
+    pub connected: usize,
+    /// Whether the server has to end.
+    pub stop: bool,
+    /// Namespaces written to since the last commit.
+    pub unsettled: Vec<NamespaceId>,
+    /// Replies of this turn that a failed commit changes.
+    pub replies: Vec<Reply>,
+    /// Commits that failed in this turn.
+    pub failures: Vec<Failure>,
+    /// Clients that WAIT.
+    pub watchers: usize,
+    /// What ran in this turn, if anybody waits.
+    pub notices: Vec<Notice>,
+    /// Namespaces that RELOAD gave another id in this turn.
+    pub moved: Vec<(NamespaceId, NamespaceId)>,
+    /// Clients that MIRROR.
+    pub listeners: usize,
+    /// What changed in this turn, if anybody listens.
+    pub frames: Vec<Frame>,
+    /// What is done with namespaces from time to time.
+    pub chores: Chores,
+}
+
+/// Unix time.
+#[must_use]
+pub fn unix() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+impl Shared {
+    /// Begin a turn: read the clocks once.
+    pub fn tick(&mut self) {
+        self.now = Instant::now();
+        self.seconds = u32::try_from(unix().as_secs()).unwrap_or(u32::MAX);
+    }
+
+    /// The engine's steady milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.now.duration_since(self.boot).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Note that a namespace has writes which the next commit settles.
+    #[inline]
+    pub fn unsettle(&mut self, namespace: NamespaceId) {
+        if !self.unsettled.contains(&namespace) {
+            self.unsettled.push(namespace);
+        }
+    }
+
+    /// Write what waits, durably if so asked; what failed is remembered until the replies are settled.
+    pub fn commit(&mut self) {
+        let began = Instant::now();
+        let failed = self.engine.commit(self.now_ms());
+        if !self.unsettled.is_empty() {
+            self.figures.commits += 1;
+            self.figures.commit_time += began.elapsed();
+        }
+        for namespace in self.unsettled.drain(..) {
+            self.chores.wrote(namespace, self.now);
+        }
+        for (namespace, error) in failed {
+            self.figures.commits_failed += 1;
+            let (reason, name) = (error.to_string(), self.name(namespace));
+            let fields = [
+                ("namespace", Field::Text(&name)),
+                ("reason", Field::Text(&reason)),
+            ];
+            log::write(Level::Error, "a commit failed", &fields);
+            let (replies, frames) = (self.replies.len(), self.frames.len());
+            self.failures.push(Failure {
+                namespace,
+                replies,
+                frames,
+            });
+        }
+    }
+
+    /// Look at a namespace's files and compaction soon.
+    pub fn due(&mut self, namespace: NamespaceId) {
+        self.chores.wrote(namespace, self.now);
+    }
+
+    /// Where a namespace is now, after a RELOAD in this turn.
+    #[must_use]
+    pub fn current(&self, namespace: NamespaceId) -> NamespaceId {
+        self.moved.iter().fold(
+            namespace,
+            |id, (old, new)| if id == *old { *new } else { id },
+        )
+    }
+
+    /// A namespace's name, empty when it is gone.
+    #[must_use]
+    pub fn name(&self, namespace: NamespaceId) -> String {
+        self.engine
+            .namespace(namespace)
+            .map_or_else(|_| String::new(), |space| space.name().to_owned())
+    }
+}

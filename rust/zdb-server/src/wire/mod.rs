@@ -1,0 +1,4 @@
+//! Requests and replies on the wire: RESP2.
+
+pub mod reply;
+pub mod resp;

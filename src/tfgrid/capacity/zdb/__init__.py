@@ -1,0 +1,54 @@
+"""Zero-DB: an append-only key-value store with namespaces, history and the Redis protocol.
+
+The engine and the server are native (`rust/zdb`, `rust/zdb-server`) and run as a process of their
+own, one per physical device; here is everything around them.
+
+    keeper --starts--> python -m tfgrid.capacity.zdb --enters--> native server
+                                                                  |- network socket: tenants
+       Client, AsyncClient --RESP2-------------------------------'`- admin socket: the node
+
+| name | what it is |
+|---|---|
+| `Client`, `AsyncClient` | all commands of the server, typed; one connection each |
+| `Address` | where a server is: a host and port, or a unix socket |
+| `Entry`, `Version`, `Namespace` | what SCAN, HISTORY and NSINFO answer |
+| `Refused` | an error reply that is nothing else |
+| `Settings`, `Server` | how a server is to run; starting and stopping it through a launcher |
+| `Finding`, `check`, `repair`, `rebuild`, `dump`, `describe` | tools for files at rest |
+
+The client has its own codec: HISTORY, SCAN and the secure forms of AUTH and SELECT are this
+server's own, so a Redis library would carry none of them and forty others.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from tfgrid.capacity.zdb.model import Address, Entry, Namespace, Refused, Version
+
+if TYPE_CHECKING:
+    from tfgrid.capacity.zdb.aio import AsyncClient
+    from tfgrid.capacity.zdb.client import Client
+    from tfgrid.capacity.zdb.server import Server, Settings
+
+__all__ = [
+    "Address",
+    "AsyncClient",
+    "Client",
+    "Entry",
+    "Namespace",
+    "Refused",
+    "Server",
+    "Settings",
+    "Version",
+]
+
+_HOMES = {"AsyncClient": "aio", "Client": "client", "Server": "server", "Settings": "server"}
+
+
+def __getattr__(name: str) -> object:
+    # Loaded on first use: the server's own process passes through here and needs none of it.
+    if name not in _HOMES:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
