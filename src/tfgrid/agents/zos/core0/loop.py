@@ -228,7 +228,7 @@ class Core0:
         steps: dict[str, Step] = {}
         for step in self.last_plan.steps:
             steps.setdefault(key_of(step), step)
-        self._backoff.keep_only(set(steps) | set(self._running))
+        self._backoff.keep_only(set(steps) | set(self._running), now)
         for key, step in steps.items():
             if key not in self._running and self._backoff.ready(key, now):
                 task = asyncio.get_running_loop().create_task(self._do(key, step))
@@ -257,6 +257,8 @@ class Core0:
             self._failed(key, f"unexpected {type(fault).__name__}")
         else:
             self._backoff.succeeded(key)
+            if isinstance(step, Ensure) and step.item.key.kind == "container":
+                self._backoff.started(key, self._seams.clock.monotonic_ms())
             self._tell.set()
             took = self._seams.clock.monotonic_ms() - began
             self._seams.log.info("step done", step=key, milliseconds=took)
