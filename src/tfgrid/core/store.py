@@ -15,9 +15,10 @@ import re
 from pathlib import Path
 from typing import Final, Protocol
 
-from tfgrid.core import errors
+from tfgrid.core import errors, keys
+from tfgrid.core.rng import Rng
 
-__all__ = ["DirectoryStore", "MemoryStore", "Store", "read_at_most"]
+__all__ = ["DirectoryStore", "MemoryStore", "SealedStore", "Store", "read_at_most"]
 
 _NAME: Final = re.compile(r"\A[a-z0-9_-][a-z0-9._-]*(/[a-z0-9_-][a-z0-9._-]*)*\Z")
 
@@ -173,6 +174,39 @@ class MemoryStore:
     def names(self, prefix: str = "") -> list[str]:
         """See `Store.names`."""
         return sorted(n for n in self._data if n.startswith(prefix))
+
+
+class SealedStore:
+    """A store that keeps secrets: what reaches `inner` is sealed, each entry bound to its name.
+
+    `unlock_key` has 32 bytes, such as `Keyring.secret("vault")`. Reading raises
+    `errors.VerificationFailed` TFG-1402 for what was sealed otherwise or under another name.
+    """
+
+    def __init__(self, inner: Store, *, unlock_key: bytes, rng: Rng) -> None:
+        self._inner = inner
+        self._unlock_key = unlock_key
+        self._rng = rng
+
+    def read(self, name: str) -> bytes | None:
+        """See `Store.read`."""
+        sealed = self._inner.read(name)
+        if sealed is None:
+            return None
+        return keys.open_sealed(sealed, unlock_key=self._unlock_key, name=name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Store.write`."""
+        sealed = keys.seal(data, unlock_key=self._unlock_key, name=name, rng=self._rng)
+        self._inner.write(name, sealed)
+
+    def remove(self, name: str) -> None:
+        """See `Store.remove`."""
+        self._inner.remove(name)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """See `Store.names`; names are not sealed."""
+        return self._inner.names(prefix)
 
 
 def read_at_most(path: Path, bytes_max: int) -> bytes:

@@ -29,7 +29,7 @@ from tfgrid.core.clock import SystemClock
 from tfgrid.core.ids import IdentityId, NodeId
 from tfgrid.core.log import Log
 from tfgrid.core.rng import SystemRng
-from tfgrid.core.store import DirectoryStore, Store
+from tfgrid.core.store import DirectoryStore, SealedStore, Store
 from tfgrid.core.transport import Transport
 from tfgrid.jumpscale import clients
 from tfgrid.ledger import bcdb, contract, farm
@@ -105,15 +105,17 @@ def _open_ledger(config: Config, store: Store, keyring: identity.Keyring) -> _Le
 
 
 async def _open_machine(
-    config: Config, directory: Path, store: Store, follower: bcdb.Follower
-) -> primitives.Machine:
+    config: Config, directory: Path, keyring: identity.Keyring, store: Store,
+    follower: bcdb.Follower,
+) -> primitives.Machine:  # fmt: skip
     run_directory = boot.runtime_directory(config)
 
     async def revive() -> keeper.Client:
         return await keeper.ensure(run_directory, directory / "keeper")
 
     launcher = await revive()
-    parts = primitives.open_parts(config, directory, store, launcher, SystemRng(), SystemClock())
+    vault = SealedStore(store, unlock_key=keyring.secret("vault"), rng=SystemRng())
+    parts = primitives.open_parts(config, directory, vault, launcher, SystemRng(), SystemClock())
     sources = _Sources(config, follower)
     return primitives.Machine(config, directory, store, parts, sources, revive=revive)
 
@@ -131,7 +133,7 @@ async def run(config: Config, directory: Path) -> None:
     store = DirectoryStore(directory / "state")
     keyring = own_keyring(config, store)
     ledger = _open_ledger(config, store, keyring)
-    machine = await _open_machine(config, directory, store, ledger.follower)
+    machine = await _open_machine(config, directory, keyring, store, ledger.follower)
     core, reporter = await _open_core(config, directory, keyring, store, ledger, machine)
     gc.collect()
     gc.freeze()

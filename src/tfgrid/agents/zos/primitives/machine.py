@@ -45,7 +45,7 @@ def open_parts(
 ) -> Parts:
     """The parts of a node, for a process inside its namespaces.
 
-    `store` is readable by root only: it holds the private keys of networks.
+    `store` is sealed: it holds the private keys of networks.
     """
     run = boot.runtime_directory(config)
     gateway = None
