@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -25,11 +26,12 @@ __all__ = ["IdMap", "Kind", "Pin", "Unpin", "enter", "inside", "is_pinned"]
 
 Kind: TypeAlias = Literal["mnt", "net", "user"]
 
-_FLAGS: Final[dict[str, int]] = {
-    "mnt": syscalls.CLONE_NEWNS,
-    "net": syscalls.CLONE_NEWNET,
-    "user": syscalls.CLONE_NEWUSER,
+_WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "mnt": ("--mount", "--propagation", "private"),
+    "net": ("--net",),
+    "user": ("--user",),
 }
+_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 # What unshare does not do: pin a user namespace, and map ids from outside without newuidmap.
 _USER_SCRIPT: Final = """\
 map=$1 flags=$2; shift 2
@@ -74,12 +76,9 @@ class Pin(Change):
     def perform(self) -> None:
         """See `Change.perform`; what could not be completed leaves no mount behind."""
         pins = self._pins()
-        flags = 0
-        for kind in pins:
-            flags |= _FLAGS[kind]
         assert (self.user is None) == (self.ids is None), "a user namespace has an id map"
         for processor in (None, *sorted(os.sched_getaffinity(0))):
-            error = self._attempt(flags, processor)
+            error = self._attempt(processor)
             if error is None:
                 return
             # A kernel compares mount namespaces by numbers that it hands out per processor, and
@@ -89,11 +88,11 @@ class Pin(Change):
         assert error is not None
         raise refused("make namespaces", error, where=", ".join(map(str, pins.values()))) from error
 
-    def _attempt(self, flags: int, processor: int | None) -> OSError | None:
-        done: list[Path] = []
+    def _attempt(self, processor: int | None) -> OSError | None:
+        pins, done = self._pins(), list[Path]()
         try:
-            with _child_in(flags, self.ids, processor) as pid:
-                for kind, path in self._pins().items():
+            with _holder(tuple(pins), self.ids, processor) as pid:
+                for kind, path in pins.items():
                     path.touch(mode=0o600, exist_ok=True)
                     source = f"/proc/{pid}/ns/{kind}"
                     syscalls.mount(source, str(path), None, syscalls.MS_BIND, None)
@@ -185,46 +184,50 @@ def inside(netns: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _child_in(flags: int, ids: IdMap | None, processor: int | None) -> Iterator[int]:
-    """A child process in new namespaces, for as long as the block lasts."""
-    ready, ready_write = os.pipe2(os.O_CLOEXEC)
-    leave, leave_write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        _child(flags, processor, ready_write, leave, leave_write)
-    os.close(ready_write)
-    os.close(leave)
-    try:
-        answer = os.read(ready, 4)
-        number = int.from_bytes(answer, "little") if len(answer) == 4 else 5
-        if number:
-            raise OSError(number, os.strerror(number))
+def _holder(kinds: tuple[str, ...], ids: IdMap | None, processor: int | None) -> Iterator[int]:
+    """The pid of a process in new namespaces, for as long as the block lasts.
+
+    It is a `cat`, which answers once it is there and ends when this process closes its input or
+    dies. A fork of this one would cost ten times as much, and only the forking thread would live.
+    """
+    words = [word for kind in kinds for word in _WORDS[kind]]
+    with _on(processor):
+        process = subprocess.Popen(
+            ["unshare", *words, "cat"],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": _PATH, "LC_ALL": "C"},
+        )
+    with process:
+        assert process.stdin and process.stdout and process.stderr  # noqa: PT018 - for the types
+        with suppress(BrokenPipeError):
+            process.stdin.write(b"\n")
+        if process.stdout.read(1) != b"\n":
+            said = process.stderr.read(300).decode("utf-8", "replace").strip()
+            raise OSError(_errno_in(said), said)
         if ids:
-            Path(f"/proc/{pid}/uid_map").write_text(ids.lines(), "ascii")
-            Path(f"/proc/{pid}/gid_map").write_text(ids.lines(), "ascii")
-        yield pid
-    finally:
-        os.close(ready)
-        os.close(leave_write)
-        os.waitpid(pid, 0)
+            Path(f"/proc/{process.pid}/uid_map").write_text(ids.lines(), "ascii")
+            Path(f"/proc/{process.pid}/gid_map").write_text(ids.lines(), "ascii")
+        yield process.pid
 
 
-def _child(flags: int, processor: int | None, ready: int, leave: int, leave_write: int) -> None:
-    """Do nothing but system calls in the forked child: other threads may have held locks."""
-    number = 5
+def _errno_in(said: str) -> int:
+    """The number whose text ends what a program said."""
+    found = (number for number in errno.errorcode if said.endswith(os.strerror(number)))
+    return next(found, errno.EIO)
+
+
+@contextmanager
+def _on(processor: int | None) -> Iterator[None]:
+    """Let what this thread starts in the block run on one processor only."""
+    if processor is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {processor})
     try:
-        os.close(leave_write)
-        try:
-            if processor is not None:
-                os.sched_setaffinity(0, {processor})
-            syscalls.unshare(flags)
-            if flags & syscalls.CLONE_NEWNS:
-                private = syscalls.MS_REC | syscalls.MS_PRIVATE
-                syscalls.mount("none", "/", None, private, None)
-            number = 0
-        except OSError as error:
-            number = error.errno or 5
-        os.write(ready, number.to_bytes(4, "little"))
-        os.read(leave, 1)
+        yield
     finally:
-        os._exit(0)
+        os.sched_setaffinity(0, before)
