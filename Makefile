@@ -28,10 +28,10 @@ down: ## stop the grid that demo left running; DIR and data stay (tfgrid down --
 	@if [[ -x $(bin)/tfgrid ]]; then $(bin)/tfgrid down; else echo "nothing is set up here"; fi
 
 test: setup check ## run every check and every test
-	@$(bin)/pytest -n 2 -q
+	@$(bin)/pytest -n 2 --dist loadgroup -q
 
 tests: setup ## run the tests alone
-	@$(bin)/pytest -n 2 -q
+	@$(bin)/pytest -n 2 --dist loadgroup -q
 
 # Each check is a target of its own, so that make -k check shows the findings of all of them.
 checks := format lint types imports stub rust clippy rustfmt
@@ -66,7 +66,7 @@ check-rustfmt:
 	$(call quietly,rustfmt,cd rust; if ! cargo fmt --version; then exit 0; fi; cargo fmt --all --check)
 
 sim: setup ## simulate many more grids than the tests do: make sim SEEDS=10000
-	@TFGRID_SIM_SEEDS=$${SEEDS:-10000} $(bin)/pytest -n 2 -q tests/sim
+	@TFGRID_SIM_SEEDS=$${SEEDS:-10000} $(bin)/pytest -n 2 --dist loadgroup -q tests/sim
 
 bench: ## measure beside the peers, as ratios
 	@bash setup/run.sh bench
