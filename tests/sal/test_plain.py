@@ -253,6 +253,42 @@ def test_many_processes_never_share(tmp_path: Path) -> None:
     assert len({claim.value for claim in held}) == 30
 
 
+def test_with_the_last_claim_the_files_go(tmp_path: Path) -> None:
+    """Nothing is left when nothing is held, looking makes nothing, and claiming begins anew."""
+    allocator = claims.Claims(tmp_path / "claims")
+    first = allocator.uids("g/n1")
+    assert allocator.release("g")[0].value == first
+
+    assert not (tmp_path / "claims").exists()
+    assert allocator.held() == allocator.release("g") == ()
+    assert not (tmp_path / "claims").exists()
+    assert allocator.uids("h") == first
+
+
+def _claim_and_release(folder: str, worker: int) -> None:
+    allocator = claims.Claims(Path(folder) / "claims")
+    for n in range(100):
+        mark = Path(folder) / str(allocator.uids(f"w{worker}/{n}"))
+        mark.touch(exist_ok=False)  # fails if another process holds the same range
+        mark.unlink()
+        allocator.release(f"w{worker}")
+
+
+def test_a_lock_that_was_removed_guards_nobody(tmp_path: Path) -> None:
+    """Processes whose claims come and go, and the files with them, still never share a range."""
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_claim_and_release, args=(str(tmp_path), n)) for n in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_mount_table_is_unescaped() -> None:
     """Spaces and backslashes in a mount point come back as they are."""
     assert mounts._unescape("/a\\040b\\134c") == "/a b\\c"

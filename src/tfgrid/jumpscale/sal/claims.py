@@ -4,7 +4,7 @@ One file, read and rewritten whole under a lock: uid ranges, underlay networks a
 with an owner such as `0f3a9c11/n1/web`. Asking again with the same owner and purpose gives the same
 answer, so that a crash between claiming and using loses nothing; what belongs to an owner, or to
 everything below it, is released by prefix. A reader sees the old file or the new one, never half of
-one.
+one. When the last claim goes, the files go too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -54,6 +54,7 @@ class Claims:
     def __init__(self, directory: Path = machine_directory) -> None:
         self._directory = directory
         self._file = directory / "claims.json"
+        self._lock_file = directory / "claims.lock"
 
     def uids(self, owner: str) -> int:
         """The first of `limits.uids_per_container` ids that no other owner on this machine has.
@@ -82,8 +83,7 @@ class Claims:
 
     def held(self, prefix: str = "") -> tuple[Claim, ...]:
         """What the owner `prefix` and all owners below it hold; everything for an empty prefix."""
-        with self._locked():
-            return tuple(sorted(c for c in self._read() if _below(c.owner, prefix)))
+        return tuple(sorted(c for c in self._read() if _below(c.owner, prefix)))
 
     def release(self, prefix: str) -> tuple[Claim, ...]:
         """Give back what the owner `prefix` and all owners below it hold; returns what that was."""
@@ -93,6 +93,8 @@ class Claims:
             gone = tuple(sorted(c for c in claims if _below(c.owner, prefix)))
             if gone:
                 self._write(c for c in claims if c not in gone)
+            if len(gone) == len(claims):
+                self._remove()
         return gone
 
     def _claim(
@@ -123,15 +125,40 @@ class Claims:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(
-            self._directory / "claims.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        lock = self._lock()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             os.close(lock)
+
+    def _lock(self) -> int:
+        """The lock, held. Whoever had it may have removed its file; then it guards nothing."""
+        while True:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                lock = os.open(
+                    self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+                )
+            except FileNotFoundError:
+                continue  # the directory went after it was made
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if os.path.samestat(os.fstat(lock), self._lock_file.stat()):
+                    return lock
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(lock)
+                raise
+            os.close(lock)
+
+    def _remove(self) -> None:
+        """Remove the files, and the directory if nothing else is in it; the lock is held."""
+        self._file.unlink(missing_ok=True)
+        self._file.with_suffix(".new").unlink(missing_ok=True)
+        self._lock_file.unlink()
+        with suppress(OSError):
+            self._directory.rmdir()
 
     def _read(self) -> list[Claim]:
         try:
