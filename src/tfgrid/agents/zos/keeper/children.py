@@ -62,8 +62,9 @@ def _become(
     number = 5
     try:
         os.setsid()
-        for name in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, signal.SIG_DFL)
+        # Those that Python and the keeper set, and those that whoever started the grid ignored.
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_NOFILE, open_files)
         if netns:
             syscalls.setns(os.open(netns, os.O_RDONLY | os.O_CLOEXEC), syscalls.CLONE_NEWNET)
