@@ -175,11 +175,13 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/healthz":
                 with closing(connect()) as redis:
                     redis.command("PING")
-                self._send(HTTPStatus.OK, "ok\n")
+                answer, kind = "ok\n", "text/plain"
             else:
-                self._send(HTTPStatus.OK, page(latest_entries()), kind="text/html")
+                answer, kind = page(latest_entries()), "text/html"
         except (OSError, RedisError, ValueError):
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, "The guestbook cannot reach its redis.\n")
+        else:
+            self._send(HTTPStatus.OK, answer, kind=kind)
 
     def do_POST(self) -> None:
         """Add an entry, and show the page."""
@@ -198,9 +200,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             add_entry(name, text)
-            self._send(HTTPStatus.SEE_OTHER, "", location="/")
         except (OSError, RedisError, ValueError):
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, "The guestbook cannot reach its redis.\n")
+        else:
+            self._send(HTTPStatus.SEE_OTHER, "", location="/")
 
     def do_HEAD(self) -> None:
         """As GET, without the page."""
