@@ -234,3 +234,69 @@ def test_every_answer_is_of_its_schema(ground: Ground, tmp_path: Path) -> None:
         value = json.loads(told.stdout)
         for one in value if isinstance(value, list) else [value]:
             msgspec.convert(one, answers.SCHEMAS[one["schema"]])
+
+
+def test_a_held_host_is_told_before_anybody_is_asked(ground: Ground) -> None:
+    """A plan whose host name another contract holds says so; ordering it is refused unasked."""
+    _deploy(ground, "holder")
+    host = "host=holder.grid.localhost"
+    for signer in ("budget", "legal"):
+        _json(ground, "contract", "sign", "holder", "--as", signer)
+    plan = ground.run("plan", "hello", "--name", "late", "--set", host)
+    assert plan.exit_code == 0
+    assert "obstacle  holder.grid.localhost is held by another contract" in plan.stdout
+    told = ground.run("deploy", "hello", "--name", "late", "--set", host)
+    assert told.exit_code == 6
+    assert "TFG-2352" in told.stderr
+
+
+def test_only_who_can_sign_is_named_as_approver(ground: Ground) -> None:
+    """A name that the ledger does not know, and a role that the recipe has not, are errors."""
+    nobody = ground.run("plan", "hello", "--approver", "budget=nobody")
+    assert (nobody.exit_code, "TFG-5028" in nobody.stderr) == (4, True)
+    norole = ground.run("plan", "hello", "--approver", "cook=alice")
+    assert (norole.exit_code, "TFG-5027" in norole.stderr) == (2, True)
+    me = _json(ground, "plan", "hello", "--approver", f"budget={ground.grid.identities['alice']}")
+    assert "alice" in {one["name"] for one in me["approvers"]}
+
+
+def test_nodes_are_called_by_their_names(ground: Ground) -> None:
+    """Reasons for a place that is not there name nodes as people do."""
+    told = ground.run("plan", "hello", "--set", "memory=32GiB").stderr
+    for name in ("n1", "n2", "n3", "n4"):
+        assert f"   {name}: web: memory: 32 GiB asked" in told
+
+
+def test_what_was_verified_is_shown_without_the_ledger(ground: Ground) -> None:
+    """With the ledger gone contracts are still shown, as of when, and the exit code is 12."""
+    _deploy(ground, "kept")
+    assert ground.run("contract", "show", "kept").exit_code == 0
+    ground.transport.cut = True
+    try:
+        for words in (("contract", "list"), ("contract", "show", "kept")):
+            told = ground.run(*words)
+            assert told.exit_code == 12
+            assert "kept" in told.stdout
+            assert "may be stale" in told.stderr
+    finally:
+        ground.transport.cut = False
+
+
+def test_a_file_that_cannot_be_written_is_an_error(ground: Ground, tmp_path: Path) -> None:
+    """Neither a plan nor a proof ends in a trace when its folder is not there."""
+    _deploy(ground, "unwritten")
+    for words in (("plan", "hello"), ("contract", "proof", "unwritten")):
+        told = ground.run(*words, "-o", str(tmp_path / "none" / "file"))
+        assert told.exit_code == 1
+        assert "TFG-5026" in told.stderr
+        assert "Traceback" not in told.stderr
+
+
+def test_a_thing_that_is_not_there_names_what_is(ground: Ground) -> None:
+    """The error offers the nearest name and the command that lists them."""
+    _deploy(ground, "nearby")
+    told = ground.run("contract", "show", "neraby").stderr
+    assert "did you mean nearby?" in told
+    assert "tfgrid contract list" in told
+    told = ground.run("contract", "sign", "nearby", "--as", "bugdet").stderr
+    assert "budget" in told

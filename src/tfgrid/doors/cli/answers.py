@@ -181,7 +181,10 @@ class Approver(Row, frozen=True):
 
 
 class Plan(Answer, frozen=True, tag="tfgrid.plan/1", tag_field="schema"):
-    """`plan`: what an order would become; `subject` is the hash that approvers sign."""
+    """`plan`: what an order would become; `subject` is the hash that approvers sign.
+
+    `obstacle` says why it could not be registered now, such as a host name that is held.
+    """
 
     name: str
     recipe: str
@@ -193,6 +196,7 @@ class Plan(Answer, frozen=True, tag="tfgrid.plan/1", tag_field="schema"):
     needed: int
     approvers: list[Approver]
     file: str
+    obstacle: str = ""
 
 
 class Deployed(Answer, frozen=True, tag="tfgrid.deployed/1", tag_field="schema"):
@@ -205,6 +209,7 @@ class Deployed(Answer, frozen=True, tag="tfgrid.deployed/1", tag_field="schema")
     urls: list[str]
     approved: int
     needed: int
+    asked: list[str] = []
 
 
 class WorkloadRow(Row, frozen=True):

@@ -148,7 +148,9 @@ def contract_text(settings: Settings, answer: answers.Contract) -> str:
     return f"{facts}\n\n{render.table(settings, columns, rows)}"
 
 
-def plan_answer(session: Session, plan: contract.Plan, file: str = "") -> answers.Plan:
+def plan_answer(
+    session: Session, plan: contract.Plan, file: str = "", obstacle: str = ""
+) -> answers.Plan:
     """A plan as `plan` gives it."""
     agreement, placement = plan.proposal.agreement, plan.proposal.placement
     return answers.Plan(
@@ -166,6 +168,7 @@ def plan_answer(session: Session, plan: contract.Plan, file: str = "") -> answer
         price_per_day=placement.price_per_day, price_cap_per_day=agreement.price_cap_per_day,
         needed=agreement.policy.deploy.weight,
         approvers=approvers(session, agreement.policy.deploy), file=file,
+        obstacle=obstacle,
     )  # fmt: skip
 
 
@@ -197,6 +200,7 @@ def plan_text(settings: Settings, plan: answers.Plan) -> str:
             ("needs", f"{plan.needed} of {len(plan.approvers)}: {asked}" if asked else "the owner"),
             ("plan", f"sha256:{plan.subject}"),
             ("file", plan.file),
+            ("obstacle", plan.obstacle),
         ]
     )  # fmt: skip
     head = f"PLAN  {plan.name}  (recipe {plan.recipe} by {plan.signed_by})"

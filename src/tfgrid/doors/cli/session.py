@@ -7,6 +7,7 @@ command verifies only what is new.
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import os
 import tomllib
@@ -15,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from tfgrid.core import errors, ids
+from tfgrid.core import errors, ids, units
 from tfgrid.core.clock import SystemClock
 from tfgrid.core.identity import Keyring
 from tfgrid.core.store import DirectoryStore, MemoryStore, Store
@@ -25,7 +26,7 @@ from tfgrid.doors.cli.frame import Settings
 from tfgrid.jumpscale import clients
 from tfgrid.ledger import bcdb, contract, farm
 
-__all__ = ["Session", "grid_directory"]
+__all__ = ["Session", "expand", "grid_directory"]
 
 
 def grid_directory(settings: Settings) -> Path | None:
@@ -44,9 +45,10 @@ def grid_directory(settings: Settings) -> Path | None:
     known: dict[str, dict[str, str]] = {}
     if file.exists():
         known = tomllib.loads(file.read_text("utf-8")).get("context", {})
+    others = f", but {', '.join(known)}" if known else ""
     if settings.context not in known or "grid" not in known[settings.context]:
         raise errors.NotFound(
-            "TFG-5008", f"no context {settings.context!r}, but {', '.join(known) or 'none'}",
+            "TFG-5008", f"no context is named {settings.context!r}{others}",
             where=str(file), hint=f'add [context.{settings.context}] with grid = "DIR"',
         )  # fmt: skip
     return Path(known[settings.context]["grid"]).absolute()
@@ -107,6 +109,26 @@ class Session:
             ) from fault  # fmt: skip
         return self.follower.view
 
+    async def recall(self) -> errors.Unreachable | None:
+        """`look`, or else what was verified before, with the fault to end with after showing it.
+
+        Raises:
+            errors.Unreachable: TFG-5012, and nothing was verified before.
+
+        """
+        try:
+            await self.look()
+        except errors.Unreachable as fault:
+            head = self.follower.head
+            if head is None:
+                raise
+            until = units.time_text(head.order_time)
+            return errors.Unreachable(
+                fault.code, f"{fault.what}; what is shown was verified at {until} and may be stale",
+                where=fault.where, hint=fault.hint,
+            )  # fmt: skip
+        return None
+
     @property
     def now_ms(self) -> int:
         """The ledger's time."""
@@ -119,7 +141,14 @@ class Session:
             errors.NotFound: TFG-1414, no such identity is kept here.
 
         """
-        return localgrid.keyring(self.paths, self.grid, self.settings.identity or default)
+        name = self.settings.identity or default
+        if name not in self.grid.identities:
+            known = ", ".join(sorted(self.grid.identities))
+            raise errors.NotFound(
+                "TFG-1414", f"no identity named {name} is kept here, but {known}", where=name,
+                hint="give one of them with --as",
+            )  # fmt: skip
+        return localgrid.keyring(self.paths, self.grid, name)
 
     async def author(self, default: str = "alice") -> bcdb.Author:
         """A writer with the identity of `--as`, registered."""
@@ -144,7 +173,7 @@ class Session:
         by_name = [node for node in known if node.name == word]
         if by_name:
             return by_name[0]
-        wanted = ids.expand(word, (node.node for node in known), kind="node")
+        wanted = expand(word, (node.node for node in known), "node", [n.name for n in known])
         return next(node for node in known if node.node == wanted)
 
     def node_names(self) -> dict[str, str]:
@@ -170,6 +199,24 @@ class Session:
         return f"https://{host}:{self.grid.edge_port}/"
 
 
+def expand(word: str, known: Iterable[str], kind: str, names: Iterable[str]) -> str:
+    """The id that starts with `word`; if none does, the error names what there is.
+
+    Raises:
+        errors.NotFound: TFG-1001. errors.BadInput: TFG-1002, TFG-1004.
+
+    """
+    try:
+        return ids.expand(word, known, kind=kind)
+    except errors.NotFound as fault:
+        near = difflib.get_close_matches(word, set(names), n=2)
+        hint = f"did you mean {' or '.join(near)}? See: " if near else ""
+        raise errors.NotFound(
+            "TFG-1001", f"no {kind} is named {word!r} or has an id that starts so", where=word,
+            hint=f"{hint}tfgrid {kind} list",
+        ) from fault  # fmt: skip
+
+
 def choose_contract(known: Iterable[contract.ContractState], word: str) -> contract.ContractState:
     """See `Session.contract`."""
     states = list(known)
@@ -177,5 +224,6 @@ def choose_contract(known: Iterable[contract.ContractState], word: str) -> contr
     living = [state for state in named if state.phase not in contract.PHASES_FINAL]
     if named:
         return (living or named)[-1]
-    wanted = ids.expand(word, (state.contract for state in states), kind="contract")
+    names = [state.proposal.agreement.name for state in states]
+    wanted = expand(word, (state.contract for state in states), "contract", names)
     return next(state for state in states if state.contract == wanted)

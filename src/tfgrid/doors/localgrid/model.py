@@ -244,6 +244,10 @@ def hold_own(root: Path) -> None:
         )  # fmt: skip
 
 
+def _start(root: Path) -> str:
+    return "tfgrid up" if root == default_directory() else f"tfgrid up --dir {root}"
+
+
 def find(directory: Path | None = None) -> Paths:
     """The grid in a directory, or in the default one.
 
@@ -255,7 +259,7 @@ def find(directory: Path | None = None) -> Paths:
     paths = Paths((directory or default_directory()).absolute())
     if not paths.grid_file.exists():
         raise errors.NotFound(
-            "TFG-5101", "no grid is kept here", where=str(paths.root), hint="tfgrid up"
+            "TFG-5101", "no grid is kept here", where=str(paths.root), hint=_start(paths.root)
         )
     hold_own(paths.root)
     return paths
@@ -273,7 +277,7 @@ def read(paths: Paths) -> GridFile:
         return msgspec.json.decode(paths.grid_file.read_bytes(), type=GridFile)
     except FileNotFoundError as fault:
         raise errors.NotFound(
-            "TFG-5101", "no grid is kept here", where=str(paths.root), hint="tfgrid up"
+            "TFG-5101", "no grid is kept here", where=str(paths.root), hint=_start(paths.root)
         ) from fault
     except msgspec.DecodeError as fault:
         raise errors.BadInput(

@@ -16,7 +16,7 @@ from tfgrid.doors.cli.frame.ask import confirm
 from tfgrid.doors.cli.frame.commands import Leaf, Noun, Root, leaf
 from tfgrid.doors.cli.frame.exits import ExitCode
 from tfgrid.doors.cli.frame.failure import report
-from tfgrid.doors.cli.frame.output import hints, say, show, show_all, stream
+from tfgrid.doors.cli.frame.output import hints, say, show, show_all, stream, write_file
 from tfgrid.doors.cli.frame.progress import Progress
 from tfgrid.doors.cli.frame.settings import Settings, settings_of
 from tfgrid.doors.cli.frame.terminal import cell, printable
@@ -41,4 +41,5 @@ __all__ = [
     "show",
     "show_all",
     "stream",
+    "write_file",
 ]

@@ -113,6 +113,19 @@ class Noun(_Shared, click.Group):
         self.answers = tuple(answers)
         self.params = [*self.params, *common_options()]
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Go on with the verb; a noun alone is answered with its verbs."""
+        words = (*ctx._protected_args, *ctx.args)  # noqa: SLF001 - click tells it nowhere else
+        if not words and not self.invoke_without_command:
+            from tfgrid.core import errors
+
+            verbs = ", ".join(self.list_commands(ctx))
+            raise errors.BadInput(
+                "TFG-5001", f"{ctx.command_path} wants a word after it: {verbs}",
+                hint=f"{ctx.command_path} --help",
+            )  # fmt: skip
+        return super().invoke(ctx)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -63,12 +63,17 @@ def _write_text(fault: errors.GridError) -> None:
 
 
 def _reasons(fault: errors.GridError) -> list[str]:
-    """Every reason that the fault carries: a list, or lists by the thing that each concerns."""
+    """Every reason that the fault carries: a list, or lists by the thing that each concerns.
+
+    `names` in the details says what people call those things, `grid` what none of them could mend.
+    """
     reasons = fault.details.get("reasons")
+    names: Mapping[str, str] = fault.details.get("names", {})  # type: ignore[assignment]
+    grid = [f"grid: {text}" for text in _flat(fault.details.get("grid"))]
     if isinstance(reasons, Mapping):
-        named = dict[str, object](reasons)
-        return [f"{name}: {text}" for name, texts in named.items() for text in _flat(texts)]
-    return _flat(reasons)
+        named = {str(names.get(thing, thing)): texts for thing, texts in reasons.items()}
+        return [f"{n}: {text}" for n in sorted(named) for text in _flat(named[n])] + grid
+    return _flat(reasons) + grid
 
 
 def _flat(value: object) -> list[str]:
@@ -84,9 +89,8 @@ def _known(fault: BaseException) -> errors.GridError:
         return fault
     if isinstance(fault, click.UsageError):
         path = fault.ctx.command_path if fault.ctx else "tfgrid"
-        return errors.BadInput(
-            "TFG-5001", fault.format_message().rstrip("."), hint=f"{path} --help"
-        )
+        what = " ".join(fault.format_message().split()).rstrip(".,")
+        return errors.BadInput("TFG-5001", what, hint=f"{path} --help")
     if isinstance(fault, click.ClickException):
         return errors.BadInput("TFG-5001", fault.format_message().rstrip("."))
     if isinstance(fault, click.Abort | KeyboardInterrupt):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from tfgrid.doors.cli.frame.settings import Settings
 from tfgrid.doors.cli.frame.terminal import printable
 
-__all__ = ["hints", "say", "show", "show_all", "stream"]
+__all__ = ["hints", "say", "show", "show_all", "stream", "write_file"]
 
 _A = TypeVar("_A")
 
@@ -41,7 +42,6 @@ def stream(settings: Settings, answers: Iterable[_A], text: Callable[[_A], str])
     """Answer with one object a line, as they come."""
     for answer in answers:
         show(settings, answer, text)
-        sys.stdout.flush()
 
 
 def _shown(settings: Settings, text: str) -> str:
@@ -51,6 +51,25 @@ def _shown(settings: Settings, text: str) -> str:
 def _write(text: str) -> None:
     if text:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()  # what is said on standard error afterwards stays behind the answer
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Keep an answer in the file that was named with `-o`.
+
+    Raises:
+        errors.Failed: TFG-5026, the file cannot be written.
+
+    """
+    from tfgrid.core import errors
+
+    try:
+        path.write_bytes(data)
+    except OSError as fault:
+        raise errors.Failed(
+            "TFG-5026", f"{path} cannot be written: {(fault.strerror or str(fault)).lower()}",
+            where=str(path.absolute()), hint="name another file with -o",
+        ) from fault  # fmt: skip
 
 
 def say(settings: Settings, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -10,6 +11,7 @@ from typing import Final, Literal
 import click
 import msgspec
 
+from tfgrid.core import errors
 from tfgrid.doors.cli import answers, portrait
 from tfgrid.doors.cli.frame import (
     ExitCode,
@@ -22,6 +24,7 @@ from tfgrid.doors.cli.frame import (
     say,
     show,
     show_all,
+    write_file,
 )
 from tfgrid.doors.cli.session import Session
 from tfgrid.ledger import contract
@@ -44,21 +47,28 @@ noun: Final = Noun(
         "tfgrid contract list --json",
     ),
 )  # fmt: skip
-@click.option("--phase", default="", help="Only contracts in this phase.")
-def list_contracts(settings: Settings, phase: str) -> None:
-    """List contracts, oldest first."""
-    found = asyncio.run(_list(settings, phase))
+@click.option(
+    "--phase", type=click.Choice(typing.get_args(contract.Phase)), metavar="PHASE",
+    help="Only contracts in this phase, such as running.",
+)  # fmt: skip
+def list_contracts(settings: Settings, phase: str | None) -> None:
+    """List contracts, oldest first; without its ledger, as they were last verified."""
+    found, fault = asyncio.run(_list(settings, phase))
     show_all(settings, found, lambda all_: portrait.contracts_text(settings, all_))
+    if fault:
+        raise fault
 
 
-async def _list(settings: Settings, phase: str) -> list[answers.Contract]:
+async def _list(
+    settings: Settings, phase: str | None
+) -> tuple[list[answers.Contract], errors.Unreachable | None]:
     with Session(settings) as session:
-        await session.look()
+        fault = await session.recall()
         return [
             portrait.contract_answer(session, state)
             for state in session.contracts()
-            if phase in {"", state.phase}
-        ]
+            if phase in {None, state.phase}
+        ], fault
 
 
 @leaf(
@@ -71,14 +81,18 @@ async def _list(settings: Settings, phase: str) -> list[answers.Contract]:
 @click.argument("name")
 def show_contract(settings: Settings, name: str) -> None:
     """Show what was agreed, who signed, where it runs and what its nodes said."""
-    answer = asyncio.run(_show(settings, name))
+    answer, fault = asyncio.run(_show(settings, name))
     show(settings, answer, lambda a: portrait.contract_text(settings, a))
+    if fault:
+        raise fault
 
 
-async def _show(settings: Settings, word: str) -> answers.Contract:
+async def _show(
+    settings: Settings, word: str
+) -> tuple[answers.Contract, errors.Unreachable | None]:
     with Session(settings) as session:
-        await session.look()
-        return portrait.contract_answer(session, session.contract(word))
+        fault = await session.recall()
+        return portrait.contract_answer(session, session.contract(word)), fault
 
 
 @leaf(
@@ -212,7 +226,7 @@ def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> N
         confirm(settings, f"Remove {name} and what its containers hold?")
     answer = _sign(settings, name, "delete", "approve", reason)
     if answer.approved < answer.needed:
-        hints(settings, f"tfgrid contract cancel {answer.name} --as SOMEBODY")
+        hints(settings, f"tfgrid contract cancel {answer.name} --as NAME, for one more stakeholder")
         click.get_current_context().exit(int(ExitCode.WAITING))
     if wait and answer.phase == "cancelling":
         asyncio.run(_wait_ended(settings, answer.contract))
@@ -308,14 +322,10 @@ async def write_proof(settings: Settings, name: str, output: Path) -> answers.Pr
         positions = contract.positions(view, state.contract)
         data = await session.client.bundle(positions)
     if not settings.dry_run:
-        _write_file(output, data)
+        write_file(output, data)
     return answers.Proof(
         contract=state.contract, file=str(output), size_bytes=len(data), entries=len(positions)
     )
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 @leaf(

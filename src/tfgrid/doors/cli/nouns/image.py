@@ -13,14 +13,14 @@ from tfgrid.core import errors, ids, units
 from tfgrid.doors import localgrid
 from tfgrid.doors.cli import answers, render
 from tfgrid.doors.cli.frame import Noun, Progress, Settings, hints, leaf, show, show_all
-from tfgrid.doors.cli.session import grid_directory
+from tfgrid.doors.cli.session import expand, grid_directory
 
 __all__ = ["COMMANDS", "build"]
 
 noun: Final = Noun(
     "image", help="Images: build, list, show, verify.",
     examples=(
-        "tfgrid image build examples/guestbook/images/web", "tfgrid image list",
+        "tfgrid image build examples/guestbook/web", "tfgrid image list",
         "tfgrid image verify guestbook-web",
     ),
 )  # fmt: skip
@@ -34,7 +34,7 @@ def _store(settings: Settings) -> tuple[localgrid.Paths, localgrid.GridFile, fli
 @leaf(
     noun, "build", answers=("tfgrid.image/1",),
     examples=(
-        "tfgrid image build examples/guestbook/images/web",
+        "tfgrid image build examples/guestbook/web",
         "tfgrid image build my-image --as expert", "tfgrid image build my-image --json",
     ),
 )  # fmt: skip
@@ -109,7 +109,7 @@ def _find(store: flist.ChunkStore, word: str) -> flist.ImageSummary:
             "TFG-5015", f"{len(named)} images are named {word}: {candidates}", where=word,
             hint="give a digest",
         )  # fmt: skip
-    digest = ids.expand(word, (image.digest for image in known), kind="image")
+    digest = expand(word, (image.digest for image in known), "image", [i.name for i in known])
     return next(image for image in known if image.digest == digest)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 
 from tfgrid.core import errors
 from tfgrid.doors import localgrid
@@ -143,6 +144,14 @@ def _part(part: localgrid.PartStatus) -> answers.Part:
     )
 
 
+def _bot(part: localgrid.PartStatus, *, heard: bool) -> answers.Part:
+    """The bot's line: its process runs, but it is ready when its report is to be read."""
+    told = _part(part)
+    if part.state != "ready" or heard:
+        return told
+    return msgspec.structs.replace(told, state="running", detail="no report of it is to be read")
+
+
 def _up_text(answer: answers.Up) -> str:
     done = f"{len(answer.started)} processes started" if answer.started else "all of it ran already"
     return f"grid {answer.ledger[:8]} is up in {answer.directory}; {done}"
@@ -225,8 +234,9 @@ async def _status(settings: Settings) -> answers.Status:
     return answers.Status(
         directory=str(paths.root), ledger=grid.ledger, entries=entries,
         edge=f"https://127.0.0.1:{grid.edge_port}/", head_at=render.moment(head_at),
-        parts=[_part(part) for part in parts], contracts=phases,
-        report=report.summary if report else "",
+        parts=[_bot(part, heard=report is not None) if part.kind == "bot" else _part(part)
+               for part in parts],
+        contracts=phases, report=report.summary if report else "",
         report_at=render.moment(report.at if report else 0),
     )  # fmt: skip
 

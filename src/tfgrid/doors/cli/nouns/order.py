@@ -29,10 +29,11 @@ from tfgrid.doors.cli.frame import (
     leaf,
     say,
     show,
+    write_file,
 )
 from tfgrid.doors.cli.nouns import recipe as recipes
 from tfgrid.doors.cli.session import Session
-from tfgrid.ledger import contract
+from tfgrid.ledger import bcdb, contract
 
 __all__ = ["COMMANDS", "Request", "images_by_name", "make_plan", "register"]
 
@@ -110,7 +111,7 @@ def plan(
     request = request_from(what, name, settings_, approvers)
     answer, data = asyncio.run(_plan(settings, request, output))
     if output is not None:
-        output.write_bytes(data)
+        write_file(output, data)
     show(settings, answer, lambda a: portrait.plan_text(settings, a))
     target = str(output) if output else what
     hints(settings, f"tfgrid deploy {target}")
@@ -124,7 +125,7 @@ async def _plan(
     with Session(settings) as session:
         await session.look()
         made = make_plan(session, request)
-        answer = portrait.plan_answer(session, made, str(output or ""))
+        answer = portrait.plan_answer(session, made, str(output or ""), obstacle(session, made))
         return answer, canonical.encode(made)
 
 
@@ -169,8 +170,26 @@ def _roles(
     found = {}
     for role in sorted({r.role for rule in (recipe.deploy, recipe.delete) for r in rule.roles}):
         names = given.get(role) or ([role] if role in known else [])
-        found[role] = tuple(known.get(name, ids.IdentityId(name)) for name in names)
+        found[role] = tuple(_approver(session, role, name) for name in names)
+    for role in sorted(set(given) - set(found)):
+        raise errors.BadInput(
+            "TFG-5027", f"recipe {recipe.name} has no role {role!r}", where="--approver",
+            hint=f"its roles are {', '.join(found) or 'none'}",
+        )  # fmt: skip
     return {role: who for role, who in found.items() if who}
+
+
+def _approver(session: Session, role: str, word: str) -> ids.IdentityId:
+    """The identity that a person calls by this name or id; it must be one that can sign."""
+    known = session.grid.identities
+    if word in known:
+        return known[word]
+    if bcdb.identity_state(session.follower.view, ids.IdentityId(word)) is not None:
+        return ids.IdentityId(word)
+    raise errors.NotFound(
+        "TFG-5028", f"{word!r} cannot approve as {role}: the ledger knows no such identity",
+        where="--approver", hint=f"give an id, or one of {', '.join(sorted(known))}",
+    )  # fmt: skip
 
 
 def images_by_name(session: Session) -> dict[str, contract.Image]:
@@ -187,6 +206,21 @@ def _published(session: Session, digest: str) -> float:
     for path in session.paths.images.glob(f"manifests/**/{digest}*"):
         return path.stat().st_mtime
     return 0.0
+
+
+def obstacle(session: Session, made: contract.Plan) -> str:
+    """Why a plan could not be registered now, as a host name that is held; empty if it could be."""
+    which = contract.contract_id(made.proposal.agreement)
+    if any(state.contract == which for state in session.contracts()):
+        return ""
+    try:
+        contract.check_plan(made, session.follower.view, session.now_ms)
+    except errors.Conflict as fault:
+        cause = fault.__cause__
+        if isinstance(cause, errors.GridError):
+            return f"{cause.what} ({cause.hint})" if cause.hint else cause.what
+        return fault.what
+    return ""
 
 
 @leaf(
@@ -209,9 +243,8 @@ def deploy(
         return
     show(settings, answer, _deployed_text)
     if answer.phase == "proposed":
-        who = "SOMEBODY"
         hints(
-            settings, f"tfgrid contract sign {answer.name} --as {who}",
+            settings, *(f"tfgrid contract sign {answer.name} --as {who}" for who in answer.asked[:2]),
             f"tfgrid contract show {answer.name}",
         )  # fmt: skip
         click.get_current_context().exit(int(ExitCode.WAITING))
@@ -236,6 +269,8 @@ async def _deploy(settings: Settings, request: Request, *, wait: bool) -> answer
             return None
         if not settings.json and not settings.quiet:
             say(settings, portrait.plan_text(settings, portrait.plan_answer(session, made)))
+        if obstacle(session, made):
+            contract.check_plan(made, session.follower.view, session.now_ms)
         confirm(settings, "Register it?")
         state = await register(session, made, settings.timeout if wait else 0)
         return _deployed(session, state)
@@ -247,6 +282,7 @@ async def _pending(session: Session, made: contract.Plan) -> answers.Deployed:
         contract=contract.contract_id(agreement), name=agreement.name, phase="planned", position=0,
         urls=portrait.urls(session, made.proposal), approved=0,
         needed=agreement.policy.deploy.weight,
+        asked=[session.person(one.identity) for one in agreement.policy.deploy.approvers],
     )  # fmt: skip
 
 
@@ -255,6 +291,7 @@ def _deployed(session: Session, state: contract.ContractState) -> answers.Deploy
         contract=state.contract, name=state.proposal.agreement.name, phase=state.phase,
         position=state.position, urls=portrait.urls(session, state.proposal),
         approved=state.deploy.approved, needed=state.deploy.needed,
+        asked=[session.person(who) for who in state.deploy.waiting],
     )  # fmt: skip
 
 

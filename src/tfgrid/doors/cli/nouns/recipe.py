@@ -9,7 +9,7 @@ from typing import Final
 import click
 import msgspec
 
-from tfgrid.core import errors, limits, store
+from tfgrid.core import errors, limits, store, units
 from tfgrid.doors.cli import answers, render
 from tfgrid.doors.cli.frame import ExitCode, Noun, Settings, hints, leaf, show, show_all
 from tfgrid.doors.cli.session import Session
@@ -187,6 +187,8 @@ def _recipe_text(recipe: answers.Recipe) -> str:
     ]
     for parameter in recipe.parameters:
         default = parameter.get("default")
+        if parameter["type"] == "size" and isinstance(default, int):
+            default = units.bytes_text(default).replace(" ", "")
         lines.append(
             f"  --set {parameter['name']}={default if default is not None else '...'}"
             f"  {parameter['type']}  {parameter.get('description', '')}"

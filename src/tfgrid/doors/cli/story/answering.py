@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,8 +146,10 @@ def conclude(
     """Say how to look around and how to stop."""
     with Session(teller.settings) as session:
         root = session.paths.root
+    # What is installed is not on the path of who typed `make demo`.
+    path = [] if shutil.which("tfgrid") else ["", f"export PATH={sys.prefix}/bin:$PATH"]
     for line in (
-        "", "look around",
+        *path, "", "look around",
         "   tfgrid contract show guestbook      tfgrid logs guestbook/web-1",
         "   tfgrid status                       tfgrid node list",
         f"   tfgrid contract verify {proof.file}",
