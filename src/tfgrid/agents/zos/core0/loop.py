@@ -48,6 +48,7 @@ fetches_at_once_max: Final = 4
 fetch_seconds_max: Final = 900
 settle_seconds: Final = 0.02
 news_seconds_min: Final = 0.5
+part_retry_seconds: Final = 5.0
 
 
 class Introduces(Protocol):
@@ -109,12 +110,25 @@ class Core0:
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (self._follow, self._watch, self._work, self._talk, self._beat):
-                    group.create_task(part())
+                    group.create_task(self._lasting(part))
         finally:
             steps = list(self._running.values())
             for task in steps:
                 task.cancel()
             await asyncio.gather(*steps, return_exceptions=True)
+
+    async def _lasting(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Begin a part anew after a fault that nobody foresaw.
+
+        What strangers write reaches every part; none of it may end the node for all its tenants.
+        """
+        while True:
+            try:
+                return await part()
+            except Exception as fault:  # noqa: BLE001 - the last line before the node would end
+                name = getattr(part, "__name__", "")
+                self._seams.log.write("error", "part broke", which=name, fault=repr(fault)[:500])
+            await self._seams.clock.sleep(part_retry_seconds)
 
     # What is known
 
