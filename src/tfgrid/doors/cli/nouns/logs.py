@@ -45,7 +45,7 @@ async def _logs(settings: Settings, path: str, *, follow: bool, limit: int) -> N
         bounded = "timeout" in settings.given
         until = session.clock.monotonic_ms() + settings.timeout * 1000
         while True:
-            lines = await _tail(session, state.contract, workload)
+            lines = await _tail(session, state, workload)
             fresh = new_lines(known, lines)[-limit if not known else 0 :]
             stream(
                 settings,
@@ -80,11 +80,13 @@ def _find(session: Session, path: str) -> tuple[contract.ContractState, str]:
     return state, workload
 
 
-async def _tail(session: Session, contract_id: str, workload: str) -> list[str]:
-    box = f"logs:{contract_id}/{workload}"
-    view = session.follower.view
-    found = [m for m in await session.client.messages(box, view=view) if m.box == box]
-    newest = max(found, key=lambda message: message.at, default=None)
+async def _tail(session: Session, state: contract.ContractState, workload: str) -> list[str]:
+    """The newest lines by the node that runs the workload; anybody may write into the same box."""
+    box, view = f"logs:{state.contract}/{workload}", session.follower.view
+    places = {a.workload: a.node for a in state.proposal.placement.assignments}
+    found = await session.client.messages(box, author=places[workload], view=view)
+    told = (m for m in found if m.box == box)
+    newest = max(told, key=lambda message: message.at, default=None)
     return log_text(newest.payload).splitlines() if newest else []
 
 
@@ -92,7 +94,7 @@ def log_text(payload: str) -> str:
     """The text in a log message: as it is, or in the field `text` of a JSON object."""
     try:
         value = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return payload
     return str(value["text"]) if isinstance(value, dict) and "text" in value else payload
 

@@ -101,18 +101,36 @@ async def _nodes(settings: Settings, word: str = "") -> list[answers.Node]:
 
 
 async def statuses(session: Session) -> dict[str, tuple[int, dict[str, Any]]]:
-    """Each node's latest heartbeat: when, and what it said."""
-    said: dict[str, tuple[int, dict[str, Any]]] = {}
-    for message in await session.client.messages("status:", view=session.follower.view):
-        if message.box != f"status:{message.author}":
-            continue
-        try:
-            payload = json.loads(message.payload)
-        except ValueError:
-            continue
-        # A heartbeat is a signed status of its own; what counts here is the status inside.
-        said[message.author] = (message.at, payload.get("status", payload))
-    return said
+    """Each node's latest heartbeat: when, and what it said.
+
+    One answer has all of them on a quiet grid. Strangers may fill it, so a node that is not in it
+    is asked for by itself.
+    """
+    view, known = session.follower.view, {node.node for node in session.nodes()}
+    messages = await session.client.messages("status:", view=view)
+    for node in known - {message.author for message in messages}:
+        messages += await session.client.messages(f"status:{node}", author=node, view=view)
+    return {
+        message.author: (message.at, _status_in(message.payload))
+        for message in messages
+        if message.author in known and message.box == f"status:{message.author}"
+    }
+
+
+def _status_in(payload: str) -> dict[str, Any]:
+    """The status in a heartbeat, which is a signed status of its own; empty if there is none."""
+    try:
+        told = json.loads(payload)
+    except (ValueError, RecursionError):
+        return {}
+    status = told.get("status", told) if isinstance(told, dict) else {}
+    if not isinstance(status, dict):
+        return {}
+    items = status.get("items")
+    named = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    words = ("kind", "name", "condition", "reason")
+    said = [item | {word: str(item.get(word, "")) for word in words} for item in named]
+    return status | {"items": said}
 
 
 def _answer(
