@@ -116,7 +116,7 @@ class Grid:
         recipe["workloads"].pop("page")
         recipe["parameters"] = {"memory": recipe["parameters"]["memory"]}
         recipe["name"] = name
-        file = self.root / f"{name}.yaml"
+        file = self.root.parent / f"{name}.yaml"
         file.write_text(yaml.safe_dump(recipe), "utf-8")
         self.run("recipe", "publish", str(file))
         self.run("deploy", name, "--no-wait", also=(_WAITING,))
