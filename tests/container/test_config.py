@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tfgrid.capacity import container
-from tfgrid.capacity.container import seccomp
+from tfgrid.capacity.container import bpf, seccomp
 from tfgrid.capacity.container.config import capabilities
 from tfgrid.core import errors
 
@@ -152,3 +153,28 @@ def test_every_name_is_a_system_call() -> None:
     known = {line.split()[1][5:] for line in text.splitlines() if line.startswith("#define __NR_")}
 
     assert sorted((seccomp.permitted | seccomp.refused) - known) == []
+
+
+def test_a_rule_that_the_library_refuses_makes_no_filter() -> None:
+    """A profile is compiled whole or not at all."""
+    library = ctypes.CDLL("libseccomp.so.2")
+    profile = seccomp.seccomp_profile()
+    whole = bpf.compiled(profile, library)
+    profile["syscalls"] = [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]
+
+    assert len(whole) % 8 == 0
+    assert len(whole) > 800
+    with pytest.raises(errors.Failed) as refusal:
+        bpf.compiled(profile, library)
+    assert refusal.value.code == "TFG-3108"
+
+
+def test_the_profile_stays_beside_the_compiled_filter() -> None:
+    """A runtime that does not know the annotation still builds the same walls."""
+    config = container.config_json(
+        _spec(), _LAYOUT, uid_base=0, group="g", open_files_max=64, seccomp_filter="AAAA"
+    )
+
+    assert config["annotations"] == {"run.oci.seccomp_bpf_data": "AAAA"}
+    assert config["linux"]["seccomp"] == seccomp.seccomp_profile()  # type: ignore[index]
+    assert _config()["annotations"] == {}

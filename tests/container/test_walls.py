@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import shutil
 import tempfile
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.ground import Node, in_node, make_image
+from tfgrid.capacity.container import bpf
 
 pytestmark = pytest.mark.root
 
@@ -183,6 +185,27 @@ def test_refused_calls_are_refused(ground: Path, image: Path) -> None:
     ]
 
     assert wrong == []
+
+
+def test_the_compiled_filter_is_the_runtimes_own(
+    ground: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a node compiles once is, byte for byte, what crun makes of the profile itself."""
+    loaded: list[bytes] = []
+
+    async def body() -> None:
+        node = Node(ground, image)
+        for given in (bpf.node_filter(), ""):
+            monkeypatch.setattr(bpf, "node_filter", lambda given=given: given)
+            await node.run("sleep 60")
+            loaded.append((ground / "run/_crun/web/seccomp.bpf").read_bytes())
+            await node.runtime.remove("web", grace_seconds=0)
+        await node.clean()
+
+    ours = base64.b64decode(bpf.node_filter())
+    in_node(body)
+
+    assert loaded == [ours, ours]
 
 
 def test_permitted_calls_work(ground: Path, image: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tfgrid.capacity.container import bpf
 from tfgrid.capacity.container.model import Layout, Spec
 from tfgrid.capacity.container.seccomp import seccomp_profile
 from tfgrid.core import limits
@@ -63,7 +64,13 @@ _PERIOD_MICROSECONDS: Final = 100_000
 
 
 def config_json(
-    spec: Spec, layout: Layout, *, uid_base: int, group: str, open_files_max: int
+    spec: Spec,
+    layout: Layout,
+    *,
+    uid_base: int,
+    group: str,
+    open_files_max: int,
+    seccomp_filter: str = "",
 ) -> dict[str, object]:
     """The configuration of a container as crun and runc read it. Pure.
 
@@ -73,11 +80,13 @@ def config_json(
         uid_base: first of its 65536 ids on the host.
         group: its control group, from the root of each tree.
         open_files_max: how many files its processes may have open, at most what the launcher may.
+        seccomp_filter: the profile compiled, in base64, to spare the runtime that work.
 
     """
     ids = [{"containerID": 0, "hostID": uid_base, "size": limits.uids_per_container}]
     return {
         "ociVersion": "1.0.2",
+        "annotations": {bpf.annotation: seccomp_filter} if seccomp_filter else {},
         "hostname": spec.hostname,
         "root": {"path": str(layout.root), "readonly": False},
         "process": _process(spec, open_files_max),

@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-from tfgrid.capacity.container import crun, rootfs
+from tfgrid.capacity.container import bpf, crun, rootfs
 from tfgrid.capacity.container.config import config_json
 from tfgrid.capacity.container.model import Layout, Limits, Spec, Status
 from tfgrid.core import errors
@@ -140,6 +140,7 @@ class Runtime:
             uid_base=base,
             group=self.group(spec.name),
             open_files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+            seccomp_filter=bpf.node_filter(),
         )
         record = {"name": spec.name, "digest": spec.digest, "limits": asdict(spec.limits)}
         _write(layout.bundle / "config.json", config)
