@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from tests.cli.ground import Ground
+from tests.contract.stage import guestbook_stage
 from tfgrid.core.clock import SystemClock
 from tfgrid.core.identity import Keyring
 from tfgrid.core.rng import SeededRng
-from tfgrid.doors.cli.nouns.logs import log_text
+from tfgrid.doors.cli.nouns.logs import _tail, log_text
 from tfgrid.doors.cli.nouns.node import _status_in
 from tfgrid.doors.localgrid import kinds
 from tfgrid.ledger import bcdb
@@ -77,3 +80,24 @@ def test_odd_payloads_are_read_as_text_or_nothing(payload: str) -> None:
     """Neither a heartbeat nor a log tail that nests without end is a fault of the reader."""
     assert isinstance(_status_in(payload), dict)
     assert isinstance(log_text(payload), str)
+
+
+def test_only_its_node_speaks_for_a_workload() -> None:
+    """The box of a workload's log is asked for letters of the node that runs it, nobody else's."""
+    running = guestbook_stage().propose()
+    place = next(a for a in running.proposal.placement.assignments if a.workload == "redis")
+    asked: list[tuple[str, str]] = []
+
+    async def messages(box: str, *, author: str = "", view: object = None) -> list[object]:
+        del view
+        asked.append((box, author))
+        letter = SimpleNamespace(box=box, at=1, payload=f"by {author[:8]}\n")
+        longer = SimpleNamespace(box=f"{box}-2", at=2, payload="of another workload\n")
+        return [letter, longer]
+
+    session = SimpleNamespace(
+        client=SimpleNamespace(messages=messages), follower=SimpleNamespace(view=None)
+    )
+    lines = asyncio.run(_tail(cast("Any", session), running.state, "redis"))
+    assert asked == [(f"logs:{running.id}/redis", place.node)]
+    assert lines == [f"by {place.node[:8]}"]
