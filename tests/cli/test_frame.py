@@ -285,3 +285,13 @@ def test_a_grid_that_is_not_there_is_exit_4(tmp_path: Path) -> None:
     told = run("contract", "list", "--context", "nowhere")
     assert told.exit_code == 4
     assert "TFG-5008" in told.stderr
+
+
+def test_a_file_that_may_not_be_used_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the system says of a file is told in a line; other trouble stays a fault with a trace."""
+    fault = PermissionError(13, "Permission denied", "/root/x")
+    assert failure.report(fault, Settings()) == 5
+    told = capsys.readouterr().err
+    assert "error: /root/x: permission denied" in told
+    assert "Traceback" not in told
+    assert failure.report(PermissionError(13, "no name"), Settings()) == 1

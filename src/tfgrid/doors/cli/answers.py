@@ -282,6 +282,7 @@ class Signed(Answer, frozen=True, tag="tfgrid.signed/1", tag_field="schema"):
     approved: int
     needed: int
     phase: str
+    waiting: list[str] = []
 
 
 class Proof(Answer, frozen=True, tag="tfgrid.proof/1", tag_field="schema"):

@@ -6,10 +6,12 @@ program and says so, with its trace under `--verbose`.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -19,6 +21,11 @@ from tfgrid.doors.cli.frame.settings import Settings
 from tfgrid.doors.cli.frame.terminal import printable
 
 __all__ = ["as_object", "report"]
+
+_ABOUT_THE_FILE: Final = {
+    errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
+}  # fmt: skip
 
 
 def report(fault: BaseException, settings: Settings) -> int:
@@ -97,6 +104,11 @@ def _known(fault: BaseException) -> errors.GridError:
         return errors.Failed(
             "TFG-5010", "interrupted; what was begun is kept", hint="repeat the command to resume"
         )
+    if isinstance(fault, OSError) and fault.filename and fault.errno in _ABOUT_THE_FILE:
+        return errors.NotAllowed(
+            "TFG-5029", f"{fault.filename}: {os.strerror(fault.errno).lower()}",
+            hint="name another file, or run as the user to whom it belongs",
+        )  # fmt: skip
     return errors.Failed(
         "TFG-5005", f"this program has a fault: {type(fault).__name__}: {fault}",
         hint="report it with the lines below",

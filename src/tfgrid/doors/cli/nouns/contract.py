@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import click
 import msgspec
 
-from tfgrid.core import errors
-from tfgrid.doors.cli import answers, portrait
+from tfgrid.core import errors, limits
+from tfgrid.doors.cli import answers, portrait, render
 from tfgrid.doors.cli.frame import (
     ExitCode,
     Noun,
@@ -90,9 +90,19 @@ def show_contract(settings: Settings, name: str) -> None:
 async def _show(
     settings: Settings, word: str
 ) -> tuple[answers.Contract, errors.Unreachable | None]:
+    from tfgrid.doors.cli.nouns import node as nodes
+
     with Session(settings) as session:
         fault = await session.recall()
-        return portrait.contract_answer(session, session.contract(word)), fault
+        state = session.contract(word)
+        answer = portrait.contract_answer(session, state)
+        if fault:
+            return answer, fault
+        silent = _silences(session, state, await nodes.statuses(session))
+        told = {line.partition(":")[0]: line.partition(": ")[2] for line in silent}
+        rows = [msgspec.structs.replace(row, reason=row.reason or told.get(row.node, ""))
+                for row in answer.workloads]  # fmt: skip
+        return msgspec.structs.replace(answer, workloads=rows), None
 
 
 @leaf(
@@ -105,8 +115,10 @@ async def _show(
 @click.argument("name")
 def why(settings: Settings, name: str) -> None:
     """Say why a contract is as it is: every reason, and what to do."""
-    answer = asyncio.run(_why(settings, name))
+    answer, fault = asyncio.run(_why(settings, name))
     show(settings, answer, _why_text)
+    if fault:
+        raise fault
 
 
 def _why_text(answer: answers.Why) -> str:
@@ -115,15 +127,16 @@ def _why_text(answer: answers.Why) -> str:
     return "\n".join([f"{answer.name} is {answer.phase}: {answer.answer}", *reasons, *following])
 
 
-async def _why(settings: Settings, word: str) -> answers.Why:
+async def _why(settings: Settings, word: str) -> tuple[answers.Why, errors.Unreachable | None]:
     from tfgrid.doors.cli.nouns import node as nodes
 
     with Session(settings) as session:
-        await session.look()
+        fault = await session.recall()
         state = session.contract(word)
-        said = await nodes.statuses(session)
+        said = {} if fault else await nodes.statuses(session)
         names = session.node_names()
-        reasons = [
+        reasons = [] if fault else _silences(session, state, said)
+        reasons += [
             f"{names.get(node, node[:10])}: {item.get('name', '')} {item.get('condition', '')}"
             f": {item.get('reason', '')}".rstrip(": ")
             for node, (_, status) in said.items()
@@ -131,7 +144,23 @@ async def _why(settings: Settings, word: str) -> answers.Why:
             if item.get("contract") == state.contract and item.get("condition") != "running"
         ]
         told = explain(state, names, reasons)
-        return msgspec.structs.replace(told, answer=session.named(told.answer))
+        return msgspec.structs.replace(told, answer=session.named(told.answer)), fault
+
+
+def _silences(
+    session: Session, state: contract.ContractState, said: Mapping[str, tuple[int, Any]]
+) -> list[str]:
+    """The contract's nodes that have not been heard of lately, while it should run."""
+    if state.phase in contract.PHASES_FINAL:
+        return []
+    names = session.node_names()
+    heard = {node: said[node][0] if node in said else 0 for node in state.nodes}
+    return [
+        f"{names.get(node, node[:10])}: silent, last heard of "
+        f"{render.ago(at, session.now_ms)}; what it runs may run on"
+        for node, at in heard.items()
+        if session.now_ms - at > limits.heartbeat_silent_seconds * 1000
+    ]
 
 
 _ANSWERS: Final[dict[str, str]] = {
@@ -226,7 +255,8 @@ def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> N
         confirm(settings, f"Remove {name} and what its containers hold?")
     answer = _sign(settings, name, "delete", "approve", reason)
     if answer.approved < answer.needed:
-        hints(settings, f"tfgrid contract cancel {answer.name} --as NAME, for one more stakeholder")
+        hints(settings, *(f"tfgrid contract cancel {answer.name} --as {who}"
+                          for who in answer.waiting[:3]))  # fmt: skip
         click.get_current_context().exit(int(ExitCode.WAITING))
     if wait and answer.phase == "cancelling":
         asyncio.run(_wait_ended(settings, answer.contract))
@@ -240,7 +270,11 @@ def _sign(
 ) -> answers.Signed:  # fmt: skip
     answer = asyncio.run(sign(settings, name, action=action, decision=decision, reason=reason))
     show(settings, answer, _signed_text)
-    if action == "deploy":
+    if action == "deploy" and answer.phase == "proposed":
+        hints(settings, *(f"tfgrid contract sign {answer.name} --as {who}"
+                          for who in answer.waiting[:2]),
+              f"tfgrid contract show {answer.name}")  # fmt: skip
+    elif action == "deploy":
         hints(settings, f"tfgrid contract show {answer.name}", f"tfgrid contract why {answer.name}")
     return answer
 
@@ -278,6 +312,7 @@ async def sign(
             contract=state.contract, name=agreement.name, action=action, decision=decision,
             identity=ring.name, role=roles[0] if roles else "owner", phase=state.phase,
             approved=tally.approved, needed=tally.needed,
+            waiting=[session.person(who) for who in tally.waiting],
         )  # fmt: skip
 
 

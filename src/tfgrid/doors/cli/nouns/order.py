@@ -7,6 +7,7 @@ file it applies exactly that, or refuses because the world has moved.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,10 +114,22 @@ def plan(
     if output is not None:
         write_file(output, data)
     show(settings, answer, lambda a: portrait.plan_text(settings, a))
-    target = str(output) if output else what
-    hints(settings, f"tfgrid deploy {target}")
+    if not answer.obstacle:
+        hints(settings, _again(what, name, settings_, approvers, output))
     if detailed_exitcode:
         click.get_current_context().exit(int(ExitCode.CHANGES))
+
+
+def _again(
+    what: str, name: str, settings: Sequence[str], approvers: Sequence[str], output: Path | None
+) -> str:
+    """The command that orders what was planned."""
+    if output:
+        return shlex.join(["tfgrid", "deploy", str(output)])
+    flags = ["--name", name] if name else []
+    flags += [word for pair in settings for word in ("--set", pair)]
+    flags += [word for pair in approvers for word in ("--approver", pair)]
+    return shlex.join(["tfgrid", "deploy", what, *flags])
 
 
 async def _plan(
