@@ -12,7 +12,7 @@ from tfgrid.core.store import MemoryStore
 
 
 def test_a_network_whose_links_would_be_named_like_anothers_is_refused() -> None:
-    """48 bits can be met in hours: the first keeps its tunnel, the second is told to order again."""
+    """48 bits can be met in hours: the first keeps its tunnel, the second is to order again."""
     store = MemoryStore()
     records = Reservations(store, SeededRng(1), port_min=51_820)
     victim, enemy = "ab" * 6 + "0" * 20, "ab" * 6 + "1" * 20

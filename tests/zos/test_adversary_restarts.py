@@ -1,4 +1,4 @@
-"""A workload that starts well and ends at once, for ever: it may not fill the ledger with itself."""
+"""A workload that starts well and ends at once, for ever: it may not fill the ledger."""
 
 from __future__ import annotations
 
