@@ -193,12 +193,11 @@ class Ground:
         self, kind: type[BaseException] | None, fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        try:
-            if self._grid is not None:
-                self._grid.run("down", "--purge")
-        finally:
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+        # If the purge fails, its error ends the run and the folder stays for another try.
+        if self._grid is not None and self._grid.paths.grid_file.exists():
+            self._grid.run("down", "--purge")
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
 
     @property
     def folder(self) -> Path:
