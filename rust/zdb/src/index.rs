@@ -49,6 +49,8 @@ pub struct Totals {
     pub end: u32,
     /// Where the last record is.
     pub last: u32,
+    /// Whether the payload bytes must be counted anew, because a version before could not be read.
+    pub inexact: bool,
 }
 
 /// Writes the index file of one data file; keeps what is not written yet.
@@ -286,6 +288,7 @@ fn encode_page(entries: &[(Entry, Totals)], seed: u32, number: u64) -> [u8; PAGE
     page[24..32].copy_from_slice(&totals.next_id.to_le_bytes());
     page[32..36].copy_from_slice(&totals.end.to_le_bytes());
     page[36..40].copy_from_slice(&totals.last.to_le_bytes());
+    page[40] = u8::from(totals.inexact);
     for (bytes, (entry, _)) in page[PAGE_HEADER_BYTES..]
         .chunks_mut(ENTRY_BYTES)
         .zip(entries)
@@ -306,6 +309,7 @@ fn page_totals(page: &[u8]) -> (usize, Totals) {
         next_id: u64_at(page, 24),
         end: u32_at(page, 32),
         last: u32_at(page, 36),
+        inexact: page[40] != 0,
     };
     ((u32_at(page, 4) as usize).min(PAGE_ENTRIES), totals)
 }

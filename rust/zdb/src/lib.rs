@@ -45,7 +45,7 @@ mod segment;
 mod table;
 mod types;
 
-pub use disk::{Disk, DiskFile, RealDisk, Root};
+pub use disk::{Dice, Disk, DiskFile, Faults, RealDisk, Root, SimulatedDisk, SimulatedFile};
 pub use engine::{Engine, Loss, Options, Report};
 pub use error::{Error, Result};
 pub use namespace::{Namespace, Page};

@@ -135,15 +135,27 @@ impl Manifest {
         })
     }
 
-    /// Write the file and its copy; durable when this returns.
+    /// Write the file and its copy; durable when this returns. Says whether the copy was written too.
     ///
     /// # Errors
-    /// What the disk says of the data directory; the copy may fail, which the result says.
-    pub fn save<D: Disk>(&mut self, disk: &D, folder: &str) -> io::Result<bool> {
+    /// What the disk says of the data directory, and whether the old file is certainly still in force.
+    pub fn save<D: Disk>(&mut self, disk: &D, folder: &str) -> Result<bool, NotSaved> {
         self.serial += 1;
         let bytes = self.encode();
-        replace(disk, Root::Data, folder, name(Root::Data), &bytes)?;
-        Ok(replace(disk, Root::Index, folder, name(Root::Index), &bytes).is_ok())
+        let prepared = prepare(disk, Root::Data, folder, &bytes);
+        prepared.map_err(|error| NotSaved {
+            error,
+            certain: true,
+        })?;
+        let published = publish(disk, Root::Data, folder);
+        published.map_err(|error| NotSaved {
+            error,
+            certain: false,
+        })?;
+        let copied = prepare(disk, Root::Index, folder, &bytes);
+        Ok(copied
+            .and_then(|()| publish(disk, Root::Index, folder))
+            .is_ok())
     }
 
     /// The newest good one of the two files, and whether both were good.
@@ -167,22 +179,24 @@ impl Manifest {
     }
 }
 
-/// Write a file anew and rename it into place; durable when this returns.
-///
-/// # Errors
-/// What the disk says; then the old file is still there.
-pub fn replace<D: Disk>(
-    disk: &D,
-    root: Root,
-    folder: &str,
-    name: &str,
-    bytes: &[u8],
-) -> io::Result<()> {
-    let (path, new) = (format!("{folder}/{name}"), format!("{folder}/{name}.new"));
-    let file = create(disk, root, &new)?;
+/// Why a manifest was not saved.
+#[derive(Debug)]
+pub struct NotSaved {
+    /// What the disk said.
+    pub error: io::Error,
+    /// Whether the old one is certainly still in force; else the next start decides.
+    pub certain: bool,
+}
+
+fn prepare<D: Disk>(disk: &D, root: Root, folder: &str, bytes: &[u8]) -> io::Result<()> {
+    let file = create(disk, root, &format!("{folder}/{}.new", name(root)))?;
     write_all(&file, bytes, 0)?;
-    file.sync()?;
-    disk.rename(root, &new, &path)?;
+    file.sync()
+}
+
+fn publish<D: Disk>(disk: &D, root: Root, folder: &str) -> io::Result<()> {
+    let path = format!("{folder}/{}", name(root));
+    disk.rename(root, &format!("{path}.new"), &path)?;
     disk.sync_folder(root, folder)
 }
 

@@ -157,7 +157,8 @@ impl<F: DiskFile> Segment<F> {
             Some(runs) => {
                 let stretch = |index| {
                     let run: &Run = &runs[index];
-                    (run.offset.max(from), run.offset + self.run_length(index))
+                    let last = run.offset + self.run_length(index);
+                    (run.offset.max(from), last.min(end))
                 };
                 (0..runs.len()).map(stretch).collect()
             }

@@ -1,11 +1,13 @@
 //! The seam to the disk: the few calls the engine makes, so that a test can stand in for the disk.
 
 mod real;
+mod simulated;
 
 use std::fmt::Debug;
 use std::io;
 
 pub use real::RealDisk;
+pub use simulated::{Dice, Faults, SimulatedDisk, SimulatedFile};
 
 /// Which of the two directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

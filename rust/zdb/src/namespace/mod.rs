@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::format::RecordHeader;
 use crate::index::{Entry, Index, Totals};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, NotSaved};
 use crate::segment::Segment;
 use crate::table::{Location, Table};
 use crate::{
@@ -150,7 +150,9 @@ impl<D: Disk> Namespace<D> {
     }
 
     fn save(&mut self, mut manifest: Manifest) -> Result<()> {
-        match manifest.save(&*self.disk, &self.name) {
+        let saved = manifest.save(&*self.disk, &self.name);
+        self.manifest.serial = manifest.serial;
+        match saved {
             Ok(copied) => {
                 if !copied {
                     bump(&self.counters.index_errors);
@@ -158,8 +160,13 @@ impl<D: Disk> Namespace<D> {
                 self.manifest = manifest;
                 Ok(())
             }
-            Err(error) => {
+            Err(NotSaved { error, certain }) => {
                 bump(&self.counters.data_errors);
+                let files = |one: &Manifest| (one.first, one.last);
+                if !certain && files(&manifest) != files(&self.manifest) {
+                    // Which file is the last one, only the next start can tell.
+                    self.read_only = Some(format!("change of data file left half done: {error}"));
+                }
                 Err(Error::write("properties", &error))
             }
         }

@@ -167,17 +167,14 @@ impl<D: Disk> Namespace<D> {
         }
         self.drop_unfinished(files, report)?;
         let mut sound = true;
-        let mut exact = true;
         for file in self.manifest.first..=self.manifest.last {
-            let (is_sound, is_exact) = self.load_file(file, report)?;
-            sound = is_sound;
-            exact &= is_exact;
+            sound = self.load_file(file, report)?;
         }
         self.totals.entries = match self.manifest.mode {
             Mode::User => self.table.len() as u64,
             Mode::Sequential => self.totals.entries,
         };
-        if !exact {
+        if self.totals.inexact {
             self.measure()?;
         }
         if !sound && self.read_only.is_none() {
@@ -207,9 +204,8 @@ impl<D: Disk> Namespace<D> {
         Ok(())
     }
 
-    /// Take one data file and its index file in; says whether it can be written on, and whether the
-    /// totals are still exact.
-    fn load_file(&mut self, file: u32, report: &mut Report) -> Result<(bool, bool)> {
+    /// Take one data file and its index file in; says whether it can be written on.
+    fn load_file(&mut self, file: u32, report: &mut Report) -> Result<bool> {
         let name = segment::name(file);
         let before = self.totals;
         let expected = SegmentHeader {
@@ -259,7 +255,8 @@ impl<D: Disk> Namespace<D> {
         let covered = self.totals.end;
         let Some(segment) = self.segment(file) else {
             self.keep_index(file, indexed.take());
-            return Ok((false, false));
+            self.totals.inexact = true;
+            return Ok(false);
         };
         let end = segment.end();
         if covered > end {
@@ -272,24 +269,24 @@ impl<D: Disk> Namespace<D> {
                 true,
             );
             self.keep_index(file, indexed);
-            return Ok((false, true));
+            return Ok(false);
         }
         let is_last = file == self.manifest.last;
         if is_last {
             self.settle_tail(covered);
         }
-        let (mut exact, mut good_end) = (true, covered);
+        let mut good_end = covered;
         if end > covered {
             let anew = indexed.is_none();
             if anew {
                 indexed = self.new_index(file, next_id);
             }
-            (exact, good_end) = self.load_data(file, (covered, end), &mut indexed, report)?;
+            good_end = self.load_data(file, (covered, end), &mut indexed, report)?;
         } else if indexed.is_none() {
             indexed = self.new_index(file, next_id);
         }
         self.finish_file(file, indexed, good_end, is_last)?;
-        Ok((sound, exact))
+        Ok(sound)
     }
 
     /// Before the end of the log is believed: make it durable, and read it from the disk itself.
@@ -297,13 +294,11 @@ impl<D: Disk> Namespace<D> {
     /// After a failed fsync the system may show bytes that it will never write.
     fn settle_tail(&mut self, from: u32) {
         let handle = Arc::clone(&self.active().handle);
-        match handle.sync() {
-            Ok(()) => handle.drop_cache(u64::from(from)),
-            Err(error) => {
-                let file = self.manifest.last;
-                self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
-            }
+        if let Err(error) = handle.sync() {
+            let file = self.manifest.last;
+            self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
         }
+        handle.drop_cache(u64::from(from));
     }
 
     fn keep_index(&mut self, file: u32, indexed: Option<Index<D::File>>) {
@@ -394,18 +389,19 @@ impl<D: Disk> Namespace<D> {
 
     /// Read the records of `from..to`, which no index file knows, into the index.
     ///
-    /// Says whether the totals are still exact, and where the last good record ends.
+    /// Says where the last good record ends.
     fn load_data(
         &mut self,
         file: u32,
         (from, to): (u32, u32),
         indexed: &mut Option<Index<D::File>>,
         report: &mut Report,
-    ) -> Result<(bool, u32)> {
+    ) -> Result<u32> {
         let durable_to = self.durable_end(file, (from, to))?;
         let segment = self.segment(file).expect("opened before").clone();
         let read = |buffer: &mut [u8], offset| segment.read(buffer, offset);
-        let (mut exact, mut good_end, mut ids_lost) = (segment.runs.is_none(), from, 0);
+        let (mut good_end, mut ids_lost) = (from, 0);
+        self.totals.inexact |= segment.runs.is_some();
         let failed = |error| Error::read(&segment::name(file), &error);
         for stretch in segment.stretches(from, to) {
             let mut walk = Walk::new(&read, segment.seed, file, stretch, true);
@@ -421,7 +417,7 @@ impl<D: Disk> Namespace<D> {
                         }
                         // A damaged one stays known, so that reading it is an error, not an old value.
                         if good || durable {
-                            exact &= self.take_in(&header, key, indexed)?;
+                            self.take_in(&header, key, indexed)?;
                             good_end = place.offset + header.total() as u32;
                         }
                     }
@@ -452,11 +448,13 @@ impl<D: Disk> Namespace<D> {
         self.totals.end = end;
         if let Some(indexed) = indexed {
             indexed.amend(self.totals);
-            // A failure is mended at the next start.
-            let _ = indexed.write(end).and_then(|()| indexed.sync());
-            self.dirty.insert(file);
+            // Never of what may not be durable. A failure is mended at the next start.
+            if self.read_only.is_none() {
+                let _ = indexed.write(end).and_then(|()| indexed.sync());
+                self.dirty.insert(file);
+            }
         }
-        Ok((exact, good_end))
+        Ok(good_end)
     }
 
     fn note_bad(&self, report: &mut Report, header: &RecordHeader, key: &[u8], durable: bool) {
@@ -492,13 +490,13 @@ impl<D: Disk> Namespace<D> {
         Ok(durable)
     }
 
-    /// Put a record into the index; says whether the totals are still exact.
+    /// Put a record into the index.
     fn take_in(
         &mut self,
         header: &RecordHeader,
         key: &[u8],
         indexed: &mut Option<Index<D::File>>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let meta = header.meta;
         let hash = self.manifest.uid.hash(key);
         let class = if meta.deleted {
@@ -519,20 +517,13 @@ impl<D: Disk> Namespace<D> {
             }
         }
         let old = self.replay(&entry, Some(key))?;
-        let mut exact = true;
-        let freed = match old {
-            Some(old) => {
-                let mut scratch = Scratch::default();
-                match self.fetch(old.place(), 0, &mut scratch) {
-                    Ok(Some(header)) => u64::from(header.meta.length),
-                    _ => {
-                        exact = false;
-                        0
-                    }
-                }
+        let mut freed = 0;
+        if let Some(old) = old {
+            match self.fetch(old.place(), 0, &mut Scratch::default()) {
+                Ok(Some(header)) => freed = u64::from(header.meta.length),
+                _ => self.totals.inexact = true,
             }
-            None => 0,
-        };
+        }
         let was_live = old.is_some_and(|old| !old.is_tombstone());
         let totals = &mut self.totals;
         totals.entries -= u64::from(was_live).min(totals.entries);
@@ -546,7 +537,7 @@ impl<D: Disk> Namespace<D> {
         if let Some(indexed) = indexed {
             indexed.push(entry, *totals);
         }
-        Ok(exact)
+        Ok(())
     }
 
     /// Apply one record to the table; returns where the version before it was.
@@ -608,6 +599,7 @@ impl<D: Disk> Namespace<D> {
 
     /// Count payload bytes anew from the live records: what the index knew was not enough.
     fn measure(&mut self) -> Result<()> {
+        self.totals.inexact = false;
         if self.manifest.mode == Mode::Sequential {
             let (mut entries, mut bytes, mut from) = (0, 0, None);
             loop {
