@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -383,6 +384,39 @@ def test_a_full_disk_stops_no_workload(ground: Ground) -> None:
         assert ended.exit_code == 0
 
     asyncio.run(body())
+
+
+def test_what_is_set_for_a_child_is_not_left_on_the_next(ground: Ground, tmp_path: Path) -> None:
+    """Working directory and network namespace are the child's own, even if it is not started."""
+    script = ["sh", "-c", "pwd; readlink /proc/self/ns/net"]
+    said = {}
+
+    async def body(netns: Path) -> None:
+        client = await ground.client()
+        inside = Spawn(name="a", argv=script, cwd=tmp_path, netns=netns)
+        await client.spawn(inside)
+        for faulty in ({"argv": ["not-a-program"]}, {"cwd": tmp_path / "none"}):
+            with pytest.raises(errors.Failed):
+                await client.spawn(replace(inside, name="b", **faulty))
+        await client.spawn(Spawn(name="c", argv=script))
+        for name in ("a", "c"):
+            await client.wait(name, 5)
+            said[name] = (await client.tail(name, 400)).decode().split()
+
+    with subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        netns = Path(f"/proc/{other.pid}/ns/net")
+        there, own = str(netns.readlink()), str(Path("/proc/self/ns/net").readlink())
+        try:
+            asyncio.run(body(netns))
+        finally:
+            other.kill()
+
+    assert said == {"a": [str(tmp_path), there], "c": ["/", own]}
+    assert there != own
 
 
 def test_a_child_inherits_nothing(ground: Ground) -> None:

@@ -7,7 +7,7 @@ one adopts from its small records (pid, start time, boot) and logs go on, becaus
 names and are opened for both ways.
 
     node process --seqpacket--> keeper --parents--> crun's containers, wireguard-go, haproxy
-                         |-- STATE/records/NAME.json   what runs, and how it ended (durable)
+                         |-- STATE/records/NAME.json   what runs, and how it ended
                          |-- STATE/logs/NAME, NAME.1   two files of at most 4 MiB
                          `-- RUN/pipes/NAME            named pipe: survives the keeper's kill -9
 

@@ -1,20 +1,29 @@
-"""Starting a program from the keeper: fork, put everything in place, exec.
+"""Starting a program from the keeper, without copying the keeper.
 
-The keeper has one thread, so that the child may do what it needs between fork and exec. What goes
-wrong there comes back through a pipe as an errno, before anybody is told that the program runs.
+posix_spawn borrows the caller's memory until the program is loaded, where fork copies its page
+tables: a tenth of the time, in a process that everything on a node waits for. What it cannot set
+for the child alone (working directory, network namespace, bound on open files) the keeper, which
+has one thread, takes on for the moment and gives back.
 """
+
+# Plain strings: these paths are made once and used in code that is hot.
+# ruff: noqa: PTH110
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from tfgrid.jumpscale.sal import syscalls
 
 __all__ = ["start"]
 
 _path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_resettable = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 def start(
@@ -34,49 +43,76 @@ def start(
         OSError: it could not be started; the errno of the step that failed.
 
     """
-    failed, failed_write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        _become(argv, {"PATH": _path, **env}, cwd, netns, output, open_files, failed_write)
-    os.close(failed_write)
-    try:
-        answer = os.read(failed, 4)
-    finally:
-        os.close(failed)
-    if answer:
-        os.waitpid(pid, 0)
-        number = int.from_bytes(answer, "little")
-        raise OSError(number, os.strerror(number))
-    return pid
-
-
-def _become(
-    argv: list[str],
-    env: dict[str, str],
-    cwd: str,
-    netns: str | None,
-    output: str,
-    open_files: tuple[int, int],
-    failed: int,
-) -> None:
-    number = 5
-    try:
-        os.setsid()
-        # Those that Python and the keeper set, and those that whoever started the grid ignored.
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_NOFILE, open_files)
+    env = {"PATH": _path, **env}
+    program = _found(argv[0], env)
+    # Opened anew: blocking is a property of the open file, and the keeper's own must not block.
+    actions = (
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, output, os.O_RDWR | os.O_NOFOLLOW, 0),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    )
+    with ExitStack() as taken_on:
+        taken_on.enter_context(_at(cwd))
         if netns:
-            syscalls.setns(os.open(netns, os.O_RDONLY | os.O_CLOEXEC), syscalls.CLONE_NEWNET)
-        os.chdir(cwd)
-        os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
-        # Opened anew: blocking is a property of the open file, and the keeper's own must not block.
-        pipe = os.open(output, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        os.dup2(pipe, 1)
-        os.dup2(pipe, 2)
-        os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is wanted
-    except OSError as error:
-        number = error.errno or 5
+            taken_on.enter_context(_inside(netns))
+        # Last: the keeper itself may have more files open than a program may.
+        taken_on.enter_context(_bounded(open_files))
+        return os.posix_spawn(
+            program,
+            argv,
+            env,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            # Those that Python and the keeper set, and those that whoever started the grid ignored.
+            setsigdef=_resettable,
+        )
+
+
+def _found(name: str, env: dict[str, str]) -> str:
+    """A program's path, as execvp(3) finds it by the PATH that the program will have."""
+    if "/" in name:
+        return name
+    for folder in os.get_exec_path(env):
+        path = f"{folder}/{name}"
+        if os.path.exists(path):
+            return path
+    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+@contextmanager
+def _bounded(open_files: tuple[int, int]) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files[0], before[1]))
+    try:
+        yield
     finally:
-        os.write(failed, number.to_bytes(4, "little"))
-        os._exit(127)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@contextmanager
+def _at(cwd: str) -> Iterator[None]:
+    back = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(cwd)
+        yield
+    finally:
+        os.fchdir(back)
+        os.close(back)
+
+
+@contextmanager
+def _inside(netns: str) -> Iterator[None]:
+    back = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syscalls.setns(there, syscalls.CLONE_NEWNET)
+        finally:
+            os.close(there)
+        try:
+            yield
+        finally:
+            syscalls.setns(back, syscalls.CLONE_NEWNET)
+    finally:
+        os.close(back)

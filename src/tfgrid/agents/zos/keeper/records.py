@@ -1,8 +1,8 @@
 """What the keeper writes down: per name, which process it is and how it ended.
 
-A record is replaced whole (write, rename), so that a reader sees the old or the new one. The end of
-a process is forced to the disk before anybody is told. A record of another boot names no process of
-this one.
+A record is replaced whole (write, rename), so that a reader sees the old or the new one, whatever
+was killed. It is not forced to the disk: a power cut ends every process that it could name, and the
+one thread that all processes of a node share would stand still for each.
 """
 
 # Plain strings: these paths are made once and used in code that is hot or forked.
@@ -18,24 +18,16 @@ __all__ = ["load", "remove", "save"]
 _bytes_max = 4096
 
 
-def save(folder: str, name: str, record: dict[str, object], *, durable: bool) -> None:
-    """Write one record; `durable` returns only when it would survive a power cut."""
+def save(folder: str, name: str, record: dict[str, object]) -> None:
+    """Write one record."""
     path = f"{folder}/{name}.json"
     temporary = f"{folder}/.{name}.new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, json.dumps(record, separators=(",", ":")).encode())
-        if durable:
-            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     os.replace(temporary, path)
-    if durable:
-        above = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(above)
-        finally:
-            os.close(above)
 
 
 def load(folder: str) -> dict[str, dict[str, object]]:

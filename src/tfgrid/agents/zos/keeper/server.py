@@ -159,13 +159,13 @@ class Keeper:
             held = processes.Held.open(pid, ticks) if same_boot else None
             if record.get("ended") or held is None:
                 entry.ended = True
-                records.save(self._records, name, entry.record(self._boot), durable=False)
+                records.save(self._records, name, entry.record(self._boot))
             else:
                 self._keep(entry, held, adopted=True)
 
     def _keep(self, entry: Entry, held: processes.Held, *, adopted: bool) -> None:
         entry.keep(held, adopted=adopted)
-        records.save(self._records, entry.name, entry.record(self._boot), durable=False)
+        records.save(self._records, entry.name, entry.record(self._boot))
         if adopted:
             self._watch(held.descriptor, lambda: self._ended_elsewhere(entry))
 
@@ -214,7 +214,7 @@ class Keeper:
             entry.log.drain()
         # On a full disk the code is told from memory, and the next keeper does not know it.
         with contextlib.suppress(OSError):
-            records.save(self._records, entry.name, entry.record(self._boot), durable=True)
+            records.save(self._records, entry.name, entry.record(self._boot))
         waiters, entry.waiters = entry.waiters, []
         for _, reply in waiters:
             reply({"ok": entry.told()})
