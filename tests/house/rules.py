@@ -205,8 +205,8 @@ def skipped_tests(path: Path, text: str, tree: ast.Module) -> Iterator[str]:
 
 
 def native_module(path: Path, text: str, tree: ast.Module) -> Iterator[str]:
-    """The native module is a detail of core."""
-    if not _in_source(path) or _in_source(path, "core"):
+    """The native module is a detail of core, and the entry of processes that are native."""
+    if not _in_source(path) or _in_source(path, "core") or path.name == "__main__.py":
         return
     for line, name in _imports(tree):
         if name.startswith("tfgrid._native"):

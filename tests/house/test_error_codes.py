@@ -21,6 +21,7 @@ _RANGES = {
     "builders": range(3300, 3400),
     "znet": range(3400, 3500),
     "zgw": range(3500, 3600),
+    "zdb": range(3700, 3800),
     "zos": range(4000, 4200),
     "keeper": range(4200, 4300),
     "threebot": range(4500, 4600),

@@ -220,6 +220,13 @@ impl Shared {
         }
     }
 
+    /// Meet a namespace that was opened or made.
+    pub fn meet(&mut self, namespace: NamespaceId) {
+        if let Ok(space) = self.engine.namespace(namespace) {
+            self.chores.know(namespace, space.stats().data_file);
+        }
+    }
+
     /// Look at a namespace's files and compaction soon.
     pub fn due(&mut self, namespace: NamespaceId) {
         self.chores.wrote(namespace, self.now);

@@ -193,7 +193,7 @@ fn refused(error: &Error) -> Stopped {
 fn shared(engine: Store, options: Options, hooks: Hooks, boot: Instant) -> Result<Shared, Stopped> {
     let mut bytes = [0; 4];
     getrandom::fill(&mut bytes).map_err(|error| failed("random bytes", &error))?;
-    Ok(Shared {
+    let mut shared = Shared {
         engine,
         scratch: Scratch::default(),
         options,
@@ -217,7 +217,13 @@ fn shared(engine: Store, options: Options, hooks: Hooks, boot: Instant) -> Resul
         listeners: 0,
         frames: Vec::new(),
         chores: Chores::default(),
-    })
+    };
+    for name in shared.engine.names() {
+        if let Some(id) = shared.engine.find(&name) {
+            shared.meet(id);
+        }
+    }
+    Ok(shared)
 }
 
 fn end(mut shared: Shared) -> Result<(), Stopped> {

@@ -4,10 +4,11 @@
 |---|---|
 | `container` | crun containers with limits and their own namespaces |
 | `flist` | images: signed manifests and content-addressed chunks |
+| `zdb` | Zero-DB: the key-value store, its clients and its processes |
 | `zgw` | the gateway: HTTPS names answered by containers |
 | `znet` | private networks over WireGuard |
 
 No part knows contracts: they take plain models of their own, and who owns contracts translates.
 """
 
-__all__ = ["container", "flist", "zgw", "znet"]
+__all__ = ["container", "flist", "zdb", "zgw", "znet"]

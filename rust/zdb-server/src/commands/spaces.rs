@@ -38,6 +38,7 @@ pub(super) fn nsnew(call: &mut Call<'_>) -> Handled {
         let space = call.shared.engine.namespace_mut(id).map_err(refusal)?;
         space.set_properties(properties).map_err(refusal)?;
     }
+    call.shared.meet(id);
     call.shared
         .hooks
         .tell("namespace-created", || vec![name.to_owned()]);
@@ -220,6 +221,7 @@ pub(super) fn reload(call: &mut Call<'_>) -> Handled {
     crate::turn::server::tell_losses(&report);
     if let Some(new) = call.shared.engine.find(name) {
         call.shared.moved.push((old, new));
+        call.shared.meet(new);
     }
     call.shared
         .hooks

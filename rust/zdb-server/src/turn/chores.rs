@@ -46,6 +46,11 @@ impl Chores {
         self.next = Some(self.next.map_or(soon, |next| next.min(soon)));
     }
 
+    /// Note which data file a namespace is at, before it is written to.
+    pub fn know(&mut self, namespace: NamespaceId, file: u32) {
+        self.all.entry(namespace).or_default().file = Some(file);
+    }
+
     /// When the next thing is due.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {

@@ -213,7 +213,7 @@ class AsyncClient:
         """See `Client.nsinfo`."""
         return await self.run(verbs.nsinfo(name))
 
-    async def nsset(self, name: str, property: str, value: str) -> None:  # noqa: A002 - see `Client`
+    async def nsset(self, name: str, property: str, value: str) -> None:  # noqa: A002
         """See `Client.nsset`."""
         await self.run(verbs.plain("NSSET", name, property, value))
 

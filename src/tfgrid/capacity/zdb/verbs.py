@@ -60,15 +60,20 @@ def finish(request: Request[_T], reply: Reply) -> _T:
         refuse(reply, request.arguments[0].decode())
     try:
         return request.read(reply)
-    except (TypeError, ValueError, KeyError, AssertionError) as fault:
+    except (TypeError, ValueError, KeyError) as fault:
         raise errors.VerificationFailed(
             "TFG-3703", f"{request.arguments[0].decode()} was answered with something else"
         ) from fault
 
 
-def _text(reply: Reply) -> str:
-    assert isinstance(reply, str)
+def _is(kind: type[_T], reply: Reply) -> _T:
+    if not isinstance(reply, kind):
+        raise TypeError(type(reply).__name__)
     return reply
+
+
+def _text(reply: Reply) -> str:
+    return _is(str, reply)
 
 
 def _nothing(reply: Reply) -> None:
@@ -76,8 +81,7 @@ def _nothing(reply: Reply) -> None:
 
 
 def _bytes(reply: Reply) -> bytes:
-    assert isinstance(reply, bytes)
-    return reply
+    return _is(bytes, reply)
 
 
 def _maybe(reply: Reply) -> bytes | None:
@@ -85,8 +89,7 @@ def _maybe(reply: Reply) -> bytes | None:
 
 
 def _integer(reply: Reply) -> int:
-    assert isinstance(reply, int)
-    return reply
+    return _is(int, reply)
 
 
 def _maybe_integer(reply: Reply) -> int | None:
@@ -94,7 +97,8 @@ def _maybe_integer(reply: Reply) -> int | None:
 
 
 def _items(reply: Reply) -> list[Reply]:
-    assert isinstance(reply, list)
+    if not isinstance(reply, list):
+        raise TypeError(type(reply).__name__)
     return reply
 
 

@@ -1,0 +1,273 @@
+"""A disk that fails, and power that goes: the real server under injected faults.
+
+The server uses plain system calls, so strace can kill it at each of them or let one fail. What a
+killed process leaves is in the page cache; that unsynced bytes may vanish too is tried against the
+simulated disk of the engine's own tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.zdb.ground import EndedError, Error, Reply, Running, Wire, serving
+
+CANNOT = Error("Cannot write data right now")
+
+
+def traced(folder: Path, calls: str, inject: str) -> tuple[str, ...]:
+    """A prefix that injects a fault."""
+    return ("strace", "-f", "-qq", "-o", str(folder / "trace"),
+            "-e", f"trace={calls}", "-e", f"inject={inject}")  # fmt: skip
+
+
+Step = tuple[str, tuple[str, ...]]
+
+# In which namespace, what: writes, overwrites, deletes, new files, properties, flushing, removal.
+SCRIPT: tuple[Step, ...] = (
+    ("default", ("SET", "a", "1")),
+    ("default", ("NSNEW", "n")),
+    ("default", ("NSSET", "n", "password", "pw")),
+    ("default", ("NSSET", "n", "public", "0")),
+    ("n", ("SET", "a", "one")),
+    ("n", ("SET", "b", "two")),
+    ("n", ("NSJUMP",)),
+    ("n", ("SET", "a", "three")),
+    ("n", ("DEL", "b")),
+    ("default", ("SET", "a", "2")),
+    ("n", ("FLUSH",)),
+    ("n", ("SET", "c", "four")),
+    ("default", ("NSNEW", "m")),
+    ("default", ("NSDEL", "m")),
+    ("default", ("SET", "z", "last")),
+)
+
+
+class Model:
+    """What must be there, key by key; a step under way may have happened or not."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[tuple[str, str], str]] = [{}]
+
+    def began(self, step: Step) -> None:
+        """From now on both are possible."""
+        self.states.append(self._after(self.states[0], step))
+
+    def ended(self) -> None:
+        """It was acknowledged."""
+        self.states = self.states[1:]
+
+    @staticmethod
+    def _after(state: dict[tuple[str, str], str], step: Step) -> dict[tuple[str, str], str]:
+        namespace, words = step
+        match words:
+            case ("SET", key, value):
+                return state | {(namespace, key): value}
+            case ("DEL", key):
+                return {place: value for place, value in state.items() if place != (namespace, key)}
+            case ("FLUSH",):
+                return {place: value for place, value in state.items() if place[0] != namespace}
+            case _:
+                return state
+
+
+def play(wire: Wire, model: Model) -> None:
+    """Run the script until it or the server ends."""
+    for namespace, words in SCRIPT:
+        select = ("SELECT", "n", "pw") if namespace == "n" else ("SELECT", "default")
+        assert wire(*select) == "OK"
+        model.began((namespace, words))
+        assert not isinstance(wire(*words), Error), words
+        model.ended()
+
+
+def found(wire: Wire) -> dict[tuple[str, str], str]:
+    """Everything that is there."""
+    state = {}
+    names = wire("NSLIST")
+    assert isinstance(names, list)
+    for namespace in ("default", "n"):
+        if namespace.encode() not in names:
+            continue
+        if wire("SELECT", namespace, "pw") != "OK":
+            continue
+        for key in "abcz":
+            value: Reply = wire("GET", key)
+            assert value is None or isinstance(value, bytes)
+            if value is not None:
+                state[namespace, key] = value.decode()
+    return state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "calls",
+    ["pwrite64", "fdatasync,fsync", "rename,renameat,renameat2", "unlink,unlinkat,rmdir",
+     "mkdir,mkdirat"],
+)  # fmt: skip
+def test_killed_at_a_system_call_nothing_acknowledged_is_lost(tmp_path: Path, calls: str) -> None:
+    """For each call of its kind that the script makes: killed there, restarted, compared."""
+    points = 0
+    for number in range(1, 200):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        model = Model()
+        prefix = traced(folder, calls, f"{calls}:signal=KILL:when={number}")
+        died = True
+        with (
+            contextlib.suppress(EndedError, EOFError, ConnectionError),
+            serving(folder, prefix=prefix) as server,
+        ):
+            with server.wire() as wire:
+                play(wire, model)
+            died = server.stop() != 0
+        with serving(folder) as server, server.wire() as wire:
+            assert found(wire) in model.states, f"{calls} {number}: {server.log()}"
+            assert wire("SELECT", "default") == "OK"
+            assert wire("SET", "afterwards", "x") == b"afterwards"
+        if not died:
+            break
+        points += 1
+    assert not died
+    assert points > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sync", ["group", "always"])
+def test_a_failed_fsync_is_not_acknowledged_and_stops_writing(tmp_path: Path, sync: str) -> None:
+    """After EIO from fsync the write is refused, and so are all until a RELOAD; reads go on."""
+    prefix = traced(tmp_path, "fdatasync,fsync", "fdatasync,fsync:error=EIO:when=40+")
+    with serving(tmp_path, "--sync", sync, prefix=prefix) as server, server.wire() as wire:
+        assert wire("SET", "k", "v0") == b"k"
+        acknowledged, reply = "v0", None
+        for number in range(1, 100):
+            reply = wire("SET", "k", f"v{number}")
+            if isinstance(reply, Error):
+                break
+            acknowledged = f"v{number}"
+        assert isinstance(reply, Error)
+        again = wire("SET", "k", "later")
+        assert isinstance(again, Error)
+        assert "read-only" in again.text
+        shown = wire("NSINFO", "default")
+        assert isinstance(shown, bytes)
+        assert b"\nread_only: " in shown
+        assert wire("GET", "k") == acknowledged.encode()
+        assert (
+            any(line["event"] == "a commit failed" for line in server.lines()) or sync == "always"
+        )
+        server.kill()
+    with serving(tmp_path) as server, server.wire() as wire:
+        value = wire("GET", "k")
+        assert isinstance(value, bytes)
+        assert int(value[1:]) >= int(acknowledged[1:])
+        assert wire("SET", "k", "new") == b"k"
+
+
+def test_readers_of_a_failed_turn_are_told_so(tmp_path: Path) -> None:
+    """What a pipeline read of writes that then failed is not told as if it were true."""
+    prefix = traced(tmp_path, "fdatasync,fsync", "fdatasync,fsync:error=EIO:when=30+")
+    with serving(tmp_path, prefix=prefix) as server, server.wire() as wire:
+        from tests.zdb.ground import request
+
+        for number in range(60):
+            value = f"v{number}"
+            wire.send(request("SET", "k", value) + request("GET", "k") + request("EXISTS", "x"))
+            replies = [wire.reply() for _ in range(3)]
+            if replies[0] != b"k":
+                assert replies[:2] == [CANNOT, CANNOT]
+                assert wire("GET", "k") == f"v{number - 1}".encode()
+                return
+            assert replies == [b"k", value.encode(), 0]
+    raise AssertionError("nothing failed")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.root
+def test_a_full_disk_refuses_writes_and_goes_on_when_there_is_room(small_disk: Path) -> None:
+    """ENOSPC is an error of that write alone; what was there is read, and room helps at once."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * 1024**2)
+    with serving(small_disk, "--data-size", "524288") as server, server.wire() as wire:
+        written = _fill(wire)
+        assert wire("SET", "more", b"y" * 100_000) == CANNOT
+        for key in written:
+            assert wire("GET", key) == key.encode() * 10_000
+        ballast.unlink()
+        until = time.monotonic() + 5
+        while (reply := wire("SET", "more", b"y" * 100_000)) != b"more":
+            assert time.monotonic() < until, reply
+        assert wire("GET", "more") == b"y" * 100_000
+        server.kill()
+    with serving(small_disk, "--data-size", "524288") as server, server.wire() as wire:
+        assert wire("GET", "more") == b"y" * 100_000
+        for key in written:
+            assert wire("GET", key) == key.encode() * 10_000
+
+
+def _fill(wire: Wire) -> list[str]:
+    written = []
+    for number in range(1000, 2000):
+        reply = wire("SET", f"{number}", f"{number}" * 10_000)
+        if isinstance(reply, Error):
+            assert reply == CANNOT
+            return written
+        written.append(f"{number}")
+    raise AssertionError("the disk has no end")
+
+
+def test_a_short_write_leaves_no_trace(tmp_path: Path) -> None:
+    """A file that may not grow takes part of a record: the write is refused, the rest is whole."""
+    prefix = ("prlimit", "--fsize=300000")
+    with serving(tmp_path, "--data-size", "524288", prefix=prefix) as server, server.wire() as wire:
+        written = _fill(wire)
+        assert len(written) >= 5
+        for key in written:
+            assert wire("GET", key) == key.encode() * 10_000
+        assert wire("NSJUMP") == "OK"
+        assert wire("SET", "small", "x") == b"small"
+        server.kill()
+    with serving(tmp_path, "--data-size", "524288") as server, server.wire() as wire:
+        assert wire("GET", "small") == b"x"
+        for key in written:
+            assert wire("GET", key) == key.encode() * 10_000
+
+
+def _damage(server: Running, file: str, at: int) -> None:
+    path = server.folder / "data" / "default" / file
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x40
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_named_and_hides_no_neighbour(tmp_path: Path) -> None:
+    """GET of a damaged record is an error, CHECK says 0, the log names it, the others are read."""
+    with serving(tmp_path, "--sync", "none") as server, server.wire() as wire:
+        for number in range(50):
+            wire("SET", f"k{number:02}", f"value-{number:02}" * 20)
+        path = server.folder / "data" / "default" / "d0"
+        at = path.read_bytes().index(b"value-25" * 5)
+        _damage(server, "d0", at + 3)
+        assert wire("RELOAD", "default") == "OK"
+        assert wire("GET", "k25") == Error("Internal Error")
+        assert wire("CHECK", "k25") == 0
+        assert any(line["event"] == "a record could not be read" for line in server.lines())
+        for number in range(50):
+            if number != 25:
+                assert wire("GET", f"k{number:02}") == f"value-{number:02}".encode() * 20
