@@ -126,17 +126,49 @@ def test_an_old_head_shown_again_does_not_halt() -> None:
     assert run(follower.sync()) == []
 
 
-def test_another_ledger_or_key_halts_for_good() -> None:
-    """A server that shows another ledger, or this one under another key, changed identity."""
+def test_another_ledger_or_key_is_refused() -> None:
+    """Another ledger, or this one under another key, is never believed; the true one still is."""
     desk = Desk()
     run(filled(desk, 2))
     follower = desk.follower()
     run(follower.sync())
-    follower._transport = _fork(desk, 2, keyring="eve").transport
-    _halted(follower, "TFG-2124")
-
+    before = follower.view.dump()
     trust = msgspec.structs.replace(desk.trust, keys=(PEOPLE["eve"].public,))
-    _halted(desk.follower(trust=trust), "TFG-2124")
+    follower._transport = _fork(desk, 2, keyring="eve").transport
+
+    for refusing in (follower, desk.follower(trust=trust)):
+        for _attempt in range(2):
+            with pytest.raises(errors.VerificationFailed, match="TFG-2124"):
+                run(refusing.sync())
+        assert refusing.halted is None
+
+    assert follower.view.dump() == before
+    follower._transport = desk.transport
+    assert run(follower.sync()) == []
+
+
+def test_nobody_on_the_way_can_halt_a_follower() -> None:
+    """True checkpoints with false leaves and false proofs are refused, and prove nothing."""
+    desk = Desk()
+    run(filled(desk, 5))
+    follower = desk.follower()
+    run(follower.sync())
+    run(desk.author("bob").register())
+    liar = _fork(desk, 9, who="bob")
+
+    async def lie(request: Request) -> Response:
+        answer = await liar.service.handle(request)
+        signed = edited(lambda document: document | {"checkpoint": desk.ledger.head[0]})
+        return signed(request, answer)
+
+    follower._transport = MemoryTransport(lie)
+    for _attempt in range(2):
+        with pytest.raises(errors.GridError):
+            run(follower.sync())
+
+    assert follower.halted is None
+    follower._transport = desk.transport
+    assert len(run(follower.sync())) == 1
 
 
 def test_kept_back_entries_are_noticed() -> None:

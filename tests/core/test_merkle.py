@@ -252,3 +252,13 @@ def test_a_rewritten_history_is_no_continuation() -> None:
             new_root=merkle.root(new),
             proof=proof,
         )
+
+
+def test_a_proven_leaf_tells_the_root_of_its_past() -> None:
+    """Out of each inclusion proof comes the root of the tree that ends with its leaf."""
+    for size in range(1, 40):
+        leaves = _leaves(size)
+        for index, leaf in enumerate(leaves):
+            proof = merkle.inclusion_proof(leaves, index)
+            past = merkle.prefix_root(leaf=leaf, index=index, size=size, proof=proof)
+            assert past == merkle.root(leaves[: index + 1])

@@ -41,6 +41,7 @@ __all__ = [
     "inclusion_proof_at",
     "leaf_hash",
     "node_hash",
+    "prefix_root",
     "root",
     "root_at",
     "root_twin",
@@ -144,6 +145,22 @@ def verify_inclusion(
             current = node_hash(current, sibling)
         position, last = position >> 1, last >> 1
     return last == 0 and current == root
+
+
+def prefix_root(*, leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """The root over the leaves up to and with `index`, out of a proof of inclusion that holds.
+
+    The siblings to the left of a leaf's path are the perfect subtrees over all leaves before it: a
+    ledger that proves one leaf under a signed root has thereby signed the whole history before it.
+    """
+    position, last, current = index, size - 1, leaf
+    for sibling in proof:
+        if position & 1 or position == last:
+            current = node_hash(sibling, current)
+            while not position & 1 and position:
+                position, last = position >> 1, last >> 1
+        position, last = position >> 1, last >> 1
+    return current
 
 
 def verify_consistency(

@@ -6,11 +6,12 @@ fetches the bodies it wants and judges the others by their headers.
 
     page --> signed? --> continues ours? --> root recomputed? --> bodies match? --> rules --> view
 
-**Halting.** A checkpoint of another log, a log that shrank, another history or an entry against the
-rules ends the following for good: the reason and both checkpoints are kept in the store, and every
-later `sync` refuses. An older checkpoint of the same history shown again is refused without
-halting, since anybody on the way could do that, and so is an answer that is merely damaged: before
-a page alone counts as a lie, the server is asked again.
+**Halting.** A log that shrank, another history or an entry against the rules ends the following for
+good: the reason and both checkpoints are kept in the store, and every later `sync` refuses. Only
+what the ledger's own keys have signed counts as evidence, since anybody on the way can show
+anything else: a rewritten history is proven by a leaf that stands under a signed checkpoint and
+signs, with its left siblings, another past. Another log, other keys, an older checkpoint shown
+again and damaged answers are refused each time, and the follower goes stale.
 
 **Store.** Verified entries are kept in segments, then the checkpoint. A restart replays them
 through the same rules, without network. Segments that do not give the checkpoint's root are dropped
@@ -31,7 +32,7 @@ from tfgrid.core.schema import Count, Text, Value
 from tfgrid.core.store import Store
 from tfgrid.core.transport import Transport
 from tfgrid.ledger.bcdb import note, rules
-from tfgrid.ledger.bcdb.bundle import body_from
+from tfgrid.ledger.bcdb.bundle import body_from, verify_placed
 from tfgrid.ledger.bcdb.client import ask, check_consistency, fetch_bodies
 from tfgrid.ledger.bcdb.kinds import Registry
 from tfgrid.ledger.bcdb.model import (
@@ -40,6 +41,7 @@ from tfgrid.ledger.bcdb.model import (
     Entry,
     Head,
     Header,
+    Inclusion,
     Leaf,
     NoteText,
     Page,
@@ -153,7 +155,7 @@ class Follower:
                 limit=limits.feed_page_entries_max, wait=wait_seconds,
                 bodies=1 if self._wants is None else 0,
             )  # fmt: skip
-            checkpoint = await self._read_note(page.checkpoint)
+            checkpoint = self._read_note(page.checkpoint)
             await self._check_history(page.checkpoint, checkpoint)
             entries = await self._verify_page(page, checkpoint)
             bodies = await self._bodies_of(page, entries)
@@ -168,24 +170,18 @@ class Follower:
                 )  # fmt: skip
             wait_seconds = 0
 
-    async def _read_note(self, text: str) -> Checkpoint:
-        """The checkpoint in a note; a ledger that shows another log or other keys, twice, halts."""
+    def _read_note(self, text: str) -> Checkpoint:
+        """The checkpoint in a note, if it is of this log and under its keys."""
         try:
             return note.read(text, self.trust)
         except errors.VerificationFailed as fault:
-            if fault.code == "TFG-2101" or await self._is_ours_now():
+            if fault.code not in {"TFG-2102", "TFG-2103"}:
                 raise
-            raise self._halt(
-                "TFG-2124", f"the ledger changed identity: {fault.what}", text
-            ) from fault
-
-    async def _is_ours_now(self) -> bool:
-        """Whether the server, asked again, shows our ledger: then the first was damaged."""
-        try:
-            note.read((await ask(self._transport, "checkpoint", Head)).checkpoint, self.trust)
-        except errors.VerificationFailed as fault:
-            return fault.code not in {"TFG-2102", "TFG-2103"}
-        return True
+            raise errors.VerificationFailed(
+                "TFG-2124", f"the ledger shows another identity: {fault.what}",
+                where=self.trust.ledger,
+                hint="the address leads to another ledger, or somebody stands on the way",
+            ) from fault  # fmt: skip
 
     async def _check_history(self, text: str, shown: Checkpoint) -> None:
         """Hold that a signed checkpoint and ours are of one history."""
@@ -197,8 +193,8 @@ class Follower:
             raise self._halt(
                 "TFG-2125", f"the ledger shrank from {head.size} to {shown.size} entries", text
             )
-        if self.size < head.size and not await self._is_joined(head, shown):
-            raise self._halt("TFG-2123", "the ledger rewrote its history", text)
+        if self.size < head.size:
+            await self._hold_joined(text, head, shown)
         if shown.size <= self.size:
             if self._root_of(shown.size) != shown.root:
                 raise self._halt("TFG-2123", "the ledger rewrote its history", text)
@@ -207,18 +203,20 @@ class Follower:
                     "TFG-2122", "the ledger shows an old checkpoint again", where=self.trust.ledger
                 )
 
-    async def _is_joined(self, head: Checkpoint, shown: Checkpoint) -> bool:
-        """Whether two checkpoints are of one history, asked where our own copy does not reach."""
+    async def _hold_joined(self, text: str, head: Checkpoint, shown: Checkpoint) -> None:
+        """Hold that two checkpoints are of one history, where our own copy does not reach."""
         old, new = sorted((head, shown), key=lambda c: c.size)
-        proof: Sequence[str] = ()
-        if old.size != new.size:
-            answer = await ask(self._transport, "consistency", Head, old=old.size, new=new.size)
-            proof = answer.consistency
+        if old.size == new.size and old.root != new.root:
+            raise self._halt("TFG-2123", "the ledger rewrote its history", text)
+        if old.size == new.size:
+            return
+        answer = await ask(self._transport, "consistency", Head, old=old.size, new=new.size)
         try:
-            check_consistency(old, new, proof)
+            check_consistency(old, new, answer.consistency)
         except errors.VerificationFailed:
-            return False
-        return True
+            if old is head:
+                await self._judge(head.size, head.root)
+            raise
 
     async def _verify_page(self, page: Page, checkpoint: Checkpoint) -> list[Entry]:
         """The entries of a page, if they continue ours and are in the checkpoint's tree."""
@@ -230,19 +228,31 @@ class Follower:
         if edge.size > checkpoint.size:
             raise _damaged()
         if edge.size and not _continues(edge, checkpoint, page.consistency):
-            await self._judge(page.checkpoint, checkpoint)
+            if self.size:
+                await self._judge(self.size, self._root_of(self.size))
+            raise _damaged()
         return [Entry.at(self.size + n, leaf) for n, leaf in enumerate(page.leaves)]
 
-    async def _judge(self, text: str, checkpoint: Checkpoint) -> None:
-        """Tell a damaged answer from a rewritten history, after a page that does not fit."""
-        if self.size == 0:
-            raise _damaged()
-        proof = await ask(
-            self._transport, "consistency", Head, old=self.size, new=checkpoint.size
+    async def _judge(self, size: int, root: str) -> None:
+        """Halt if the ledger has signed another history than ours, after an answer that did not fit.
+
+        It is asked for the last of our `size` leaves: with its proof under a signed checkpoint comes
+        what the ledger holds for the past before it. Without such a proof nothing is proven.
+        """
+        try:
+            answer = await ask(self._transport, f"entries/{size - 1}", Inclusion)
+            shown = note.read(answer.checkpoint, self.trust)
+            verify_placed(answer.entry, shown)
+        except (errors.VerificationFailed, errors.NotFound):
+            return
+        if answer.entry.position != size - 1:
+            return
+        past = merkle.prefix_root(
+            leaf=entry_hash(answer.entry.leaf), index=size - 1, size=shown.size,
+            proof=[canonical.bytes_from(text) for text in answer.entry.proof],
         )  # fmt: skip
-        if not _continues(self._edge, checkpoint, proof.consistency):
-            raise self._halt("TFG-2123", "the ledger rewrote its history", text)
-        raise _damaged()
+        if canonical.text_from(past) != root:
+            raise self._halt("TFG-2123", "the ledger rewrote its history", answer.checkpoint)
 
     async def _bodies_of(self, page: Page, entries: Sequence[Entry]) -> list[bytes | None]:
         """The wanted bodies, from the page or fetched, each held against its hash."""
