@@ -300,3 +300,19 @@ def test_a_thing_that_is_not_there_names_what_is(ground: Ground) -> None:
     assert "tfgrid contract list" in told
     told = ground.run("contract", "sign", "nearby", "--as", "bugdet").stderr
     assert "budget" in told
+
+
+def test_the_hello_example_plans_and_is_registered(ground: Ground, tmp_path: Path) -> None:
+    """The recipe of the how-to page places its container and its route, and its owner decides."""
+    (tmp_path / "index.html").write_text("hello\n")
+    store = flist.ChunkStore(ground.paths.images)
+    packed = flist.pack(tmp_path, store=store)
+    flist.publish(
+        packed, name="hello-web", config=flist.Config(arguments=("/httpd",)), store=store,
+        keyring=create.keyring(ground.paths, ground.grid, "expert"),
+    )  # fmt: skip
+    example = str(Path(__file__).parents[2] / "examples" / "hello")
+    plan = _json(ground, "plan", example, "--name", "example")
+    assert {row["workload"] for row in plan["rows"]} == {"web", "page"}
+    made = _json(ground, "deploy", example, "--name", "example", "--yes", "--no-wait")
+    assert made["phase"] == "approved"

@@ -19,7 +19,8 @@ from tfgrid.agents import threebot
 from tfgrid.capacity import flist
 from tfgrid.core import canonical, errors, ids, limits, store
 from tfgrid.core.rng import SystemRng
-from tfgrid.doors.cli import answers, portrait
+from tfgrid.doors import localgrid
+from tfgrid.doors.cli import answers, portrait, web
 from tfgrid.doors.cli.frame import (
     ExitCode,
     Leaf,
@@ -33,7 +34,7 @@ from tfgrid.doors.cli.frame import (
     write_file,
 )
 from tfgrid.doors.cli.nouns import recipe as recipes
-from tfgrid.doors.cli.session import Session
+from tfgrid.doors.cli.session import Session, grid_directory
 from tfgrid.ledger import bcdb, contract
 
 __all__ = ["COMMANDS", "Request", "images_by_name", "make_plan", "register"]
@@ -261,7 +262,9 @@ def deploy(
             f"tfgrid contract show {answer.name}",
         )  # fmt: skip
         click.get_current_context().exit(int(ExitCode.WAITING))
-    hints(settings, f"tfgrid contract show {answer.name}", *answer.urls[:1])
+    certificate = localgrid.find(grid_directory(settings)).root_certificate
+    asking = [web.curl(url, certificate) for url in answer.urls[:1] if answer.phase == "running"]
+    hints(settings, f"tfgrid contract show {answer.name}", *asking)
 
 
 def _deployed_text(answer: answers.Deployed) -> str:

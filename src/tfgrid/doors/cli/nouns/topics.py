@@ -21,7 +21,7 @@ _group = click.Group()
 )  # fmt: skip
 @click.argument("topic", required=False, default="")
 def help_page(settings: Settings, topic: str) -> None:
-    """Explain an error code, exit-codes, environment or accessibility; list them all."""
+    """Explain start, exit-codes, environment, accessibility or an error code; list them all."""
     show(settings, _page(topic), lambda page: f"{page.title}\n\n{page.text}")
 
 
@@ -30,6 +30,8 @@ def _page(topic: str) -> answers.Topic:
     match word:
         case "":
             return _index()
+        case "start":
+            return _topic(word, "How to start", _START)
         case "exit-codes":
             rows = [f"{int(code):>4}  {text}" for code, text in exits.MEANINGS.items()]
             return _topic(word, "Exit codes", "\n".join(rows))
@@ -52,6 +54,20 @@ def _topic(name: str, title: str, text: str) -> answers.Topic:
     return answers.Topic(name=name, title=title, text=text)
 
 
+_START: Final = """\
+tfgrid doctor                       what this machine has and lacks
+tfgrid demo                         the whole idea: a grid, a recipe, approvals, a page
+tfgrid status                       how each part of the grid is
+tfgrid plan guestbook               where an order would go, and why there; changes nothing
+tfgrid deploy guestbook             order it
+tfgrid contract sign NAME --as WHO  approve as a stakeholder
+tfgrid contract why NAME            why it is as it is, and what to do
+tfgrid logs NAME/WORKLOAD           what a container writes
+tfgrid contract proof NAME -o FILE  everything that proves it, for anybody to check offline
+tfgrid down                         stop; --purge leaves nothing
+
+Every command has --help with examples, and --json. More to read is in docs/README.md."""
+
 _ACCESSIBILITY: Final = """\
 State is a word first and a colour second.
 --plain, NO_COLOR, CLICOLOR=0 or TERM=dumb turn colour, boxes and animation off.
@@ -60,7 +76,7 @@ Questions are typed answers, never menus; --yes answers them all."""
 
 
 def _index() -> answers.Topic:
-    rows = ["exit-codes", "environment", "accessibility"]
+    rows = ["start", "exit-codes", "environment", "accessibility"]
     rows += [f"{page.code}  {page.title}" for page in catalogue.entries().values()]
     return _topic("topics", "Help pages: tfgrid help TOPIC", "\n".join(rows))
 
