@@ -86,7 +86,7 @@ class SimHost(MemoryHost):
     async def remove(self, key: ItemKey) -> None:
         """See `Host.remove`."""
         await self._fault("remove", key)
-        if key in self.items and self.items[key].condition == "running":
+        if key in self.prepared or (key in self.items and self.items[key].condition == "running"):
             self._node.judge.vanished(self._node, key)
         self.items.pop(key, None)
         self.prepared.pop(key, None)
@@ -218,4 +218,3 @@ class SimNode:
         if self.task is None or not self.task.done() or self.task.cancelled():
             return None
         return self.task.exception()
-

@@ -8,6 +8,7 @@ promise's number.
 2. Nothing unverified runs: a container starts only on an image verified under its agreed signer.
 3. Doing it twice changes nothing: an item starts again only after it ended, went or lost power.
 4. What was acknowledged stays: an entry whose author got an answer is at its place for ever.
+   What a node has yet to tell outlives its process, and a retry orders and tells nothing twice.
 5. Losing the controller stops nothing: what runs goes only when records or time ended its contract.
 """
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from tests.sim.books import Books
 from tests.sim.nodes import SimNode
 from tests.sim.virtual import VirtualLoop, epoch_ms
 from tfgrid.core import canonical, limits
@@ -46,6 +48,7 @@ class Facts:
     answers: dict[NodeId, str] = field(default_factory=dict)
     keys: dict[NodeId, set[str]] = field(default_factory=dict)
     approved_at: int = 0
+    said: dict[tuple[IdentityId, str], contract.Receipt] = field(default_factory=dict)
 
     def quorum(self, action: str) -> bool:
         """Whether enough weight of distinct listed identities approved the action."""
@@ -65,6 +68,22 @@ class Facts:
         """Whether every node's accepted receipt is in the log."""
         return all(self.answers.get(node) == "accepted" for node in self.nodes)
 
+    def parts(self, node: NodeId) -> set[str]:
+        """The workloads and networks of a node."""
+        placement = self.proposal.placement
+        parts = {a.workload for a in placement.assignments if a.node == node}
+        return parts | {p.network for p in placement.networks if p.node == node}
+
+    def has_said(self, node: IdentityId, workload: str, state: contract.ReceiptState) -> bool:
+        """Whether a node's newest receipt about a workload says this."""
+        receipt = self.said.get((node, workload))
+        return receipt is not None and receipt.state == state
+
+    @property
+    def in_force(self) -> bool:
+        """Whether it has quorum and all acceptances."""
+        return self.quorum("deploy") and self.accepted_by_all
+
     def over(self, now_ms: int) -> bool:
         """Whether records or the true time end it."""
         refused = "refused" in self.answers.values()
@@ -79,15 +98,17 @@ class Facts:
 class Oracle:
     """Judges one run; `note` keeps the story of a failure."""
 
-    def __init__(self, ledger: bcdb.SoloLedger, loop: VirtualLoop) -> None:
+    def __init__(self, books: Books, loop: VirtualLoop) -> None:
         self.contracts: dict[str, Facts] = {}
         self.acknowledged: dict[int, str] = {}
         self.excused: set[str] = set()
         self.story: list[str] = []
         self.broken: Broken | None = None
         self.halted_at: dict[str, float] = {}
-        self._ledger = ledger
-        self._reader = ledger.reader()
+        self._books = books
+        self._reader = books.ledger.reader()
+        self._names: dict[tuple[IdentityId, str], str] = {}
+        self._bodies: set[tuple[IdentityId, str]] = set()
         self._loop = loop
         self._read = 0
         self._may_start: Counter[tuple[str, ItemKey]] = Counter()
@@ -96,7 +117,7 @@ class Oracle:
     def judge(self) -> None:
         """Raise the first promise that was broken, if any was."""
         if self.broken is not None:
-            raise self.broken
+            raise Broken(*self.broken.args)
 
     def _broken(self, what: str) -> Broken:
         # Whoever asked may swallow it, as a loop does with a failed step; it stays known here.
@@ -117,11 +138,9 @@ class Oracle:
         self._check_halted(node, item.key)
         facts = self._facts(item.key)
         workload = item.key.name.partition("/")[2]
-        if facts is None or not (facts.quorum("deploy") and facts.accepted_by_all):
+        if facts is None or not facts.in_force:
             raise self._broken(f"1: {node.name} started {workload} without quorum and acceptance")
-        places = [(a.workload, a.node) for a in facts.proposal.placement.assignments]
-        places += [(p.network, p.node) for p in facts.proposal.placement.networks]
-        if (workload, node.id) not in places:
+        if workload not in facts.parts(node.id):
             raise self._broken(f"1: {node.name} started {workload}, which is another node's")
         if item.key.kind == "container":
             self._check_image(node, facts, workload)
@@ -141,6 +160,13 @@ class Oracle:
                 f"5: {node.name} removed {key.name[-12:]}, whose contract is in force"
             )
 
+    def recalled(
+        self, node: SimNode, before: list[contract.Receipt], after: list[contract.Receipt]
+    ) -> None:
+        """See `nodes.Judge.recalled`: promise 4 for what a node has yet to tell."""
+        if before != after:
+            raise self._broken(f"4: {node.name} forgot {len(before)} receipts that wait")
+
     def lost(self, node: SimNode, keys: Iterable[ItemKey]) -> None:
         """What ended by itself, or by a power cut, may start once more."""
         for key in keys:
@@ -155,27 +181,33 @@ class Oracle:
         self.acknowledged[placed["position"]] = canonical.digest(header)
 
     def check_log(self) -> None:
-        """Promise 4: every acknowledged entry is where it was, and the log gives the state."""
+        """Promise 4: every acknowledged entry is where it was."""
         for position, digest in sorted(self.acknowledged.items()):
             row = self._reader.row(position)
             leaf = row and canonical.parse(row[0], bcdb.Leaf)
             if not leaf or bcdb.entry_digest(leaf.header) != digest:
                 raise self._broken(f"4: acknowledged entry {position} is gone")
-        self._ledger.audit()
 
     def refresh(self) -> None:
         """Read the entries that were added since."""
-        size = self._ledger.head[1].size
+        size = self._books.ledger.head[1].size
         for position, data, body in self._reader.rows(self._read, size):
             leaf = canonical.parse(data, bcdb.Leaf)
             self._count(leaf.header, leaf.order_time, body)
             self._read = position + 1
 
     def _count(self, header: bcdb.Header, at: int, body: bytes) -> None:
+        if header.kind.startswith("contract."):
+            if (header.author, header.body_hash) in self._bodies:
+                raise self._broken(f"3: the log has the same {header.kind} twice")
+            self._bodies.add((header.author, header.body_hash))
         if header.kind == "contract.propose":
             proposal = canonical.parse(body, contract.Proposal)
             name = contract.contract_id(proposal.agreement)
             self.contracts[name] = Facts(proposal, at)
+            wish = (header.author, proposal.agreement.name)
+            if self._names.setdefault(wish, name) != name:
+                raise self._broken(f"3: {proposal.agreement.name} was ordered twice")
         elif header.kind == "contract.approve":
             approval = canonical.parse(body, contract.Approval)
             facts = self.contracts[approval.contract]
@@ -189,6 +221,8 @@ class Oracle:
                 facts, node = self.contracts[receipt.contract], NodeId(header.author)
                 facts.answers[node] = receipt.state
                 facts.keys[node] = {end.public_key for end in receipt.endpoints}
+            else:
+                self.contracts[receipt.contract].said[header.author, receipt.workload] = receipt
 
     def _facts(self, key: ItemKey) -> Facts | None:
         self.refresh()

@@ -1,19 +1,37 @@
-"""The people of the simulated grid: farmer, consumer, expert and three stakeholders."""
+"""The people of the simulated grid: the farmer, and consumers with their 3Bots.
+
+A consumer's 3Bot is one process: the real daemon, and orders carried out by the real
+`threebot.Ordering`, each person with an own key, an own copy of the ledger and an own way to it. It
+may crash at any point; what it has on disk is its followers' stores and its plans, as a person
+keeps a plan in a file before registering it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeVar
+
 from tests.sim.nodes import keyring_of
+from tests.sim.virtual import NodeClock
 from tests.sim.wires import Wire
+from tfgrid.agents import threebot
+from tfgrid.agents.threebot import daemon
 from tfgrid.core import canonical, errors
-from tfgrid.core.clock import Clock
-from tfgrid.core.ids import ContractId, Digest, FarmId, IdentityId
+from tfgrid.core.ids import ContractId, FarmId
+from tfgrid.core.log import Log
 from tfgrid.core.rng import SeededRng
 from tfgrid.core.schema import Value
+from tfgrid.core.store import MemoryStore
 from tfgrid.ledger import bcdb, contract, farm
 
-__all__ = ["Farmer", "Orderer", "image", "recipe"]
+__all__ = ["Bot", "Expert", "Farmer", "Ground", "image", "recipe", "roles"]
 
 roles = ("budget", "security", "legal")
+_T = TypeVar("_T")
 
 
 def image(name: str = "web") -> contract.Image:
@@ -27,23 +45,53 @@ def recipe() -> contract.Recipe:
     return contract.parse_recipe_yaml(_RECIPE, author=keyring_of("expert").identity)
 
 
-class _Person:
-    def __init__(
-        self, name: str, wire: Wire, trust: bcdb.Trust, registry: bcdb.Registry, clock: Clock
-    ) -> None:
-        self.keyring = keyring_of(name)
-        self._clock = clock
-        self.author = bcdb.Author(self.keyring, bcdb.Client(wire, trust), clock, registry=registry)
+@dataclass(frozen=True)
+class Ground:
+    """What everybody stands on: the ledger's trust and kinds, time, chance, and new wires."""
 
-    async def submit(self, kind: str, body: Value) -> None:
-        """Write an entry, again and again while the ledger does not answer."""
+    trust: bcdb.Trust
+    registry: bcdb.Registry
+    clock: NodeClock
+    rng: SeededRng
+    wire: Callable[[], Wire]
+    note: Callable[[str], None]
+
+
+class _Person:
+    """Somebody with a key, a disk and a way to the ledger; `restart` loses what is in memory."""
+
+    def __init__(self, name: str, ground: Ground) -> None:
+        self.keyring = keyring_of(name)
+        self.wire = ground.wire()
+        self.store = MemoryStore()
+        self._ground = ground
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew from the disk."""
+        ground = self._ground
+        self.author = bcdb.Author(
+            self.keyring, bcdb.Client(self.wire, ground.trust), ground.clock,
+            registry=ground.registry,
+        )  # fmt: skip
+        self.follower = bcdb.Follower(
+            self.wire, ground.trust, registry=ground.registry, store=self.store, clock=ground.clock
+        )
+        self.ordering = threebot.Ordering(self.follower, self.author, ground.clock)
+
+    async def insist(self, act: Callable[[], Awaitable[_T]]) -> _T:
+        """Do it again and again while the ledger does not answer."""
         while True:
             try:
-                await self.author.submit(kind, body)
-            except errors.Unreachable:
-                await self._clock.sleep(1)
-            else:
-                return
+                return await act()
+            except errors.GridError as fault:
+                if not fault.retry:
+                    raise
+                await self._ground.clock.sleep(1)
+
+    async def submit(self, kind: str, body: Value) -> None:
+        """Write an entry, whatever it takes."""
+        await self.insist(lambda: self.author.submit(kind, body))
 
 
 class Farmer(_Person):
@@ -70,72 +118,147 @@ class Farmer(_Person):
         return len(waiting)
 
 
-class Orderer:
-    """A consumer's bot with its stakeholders: plans, proposes, signs, cancels."""
-
-    def __init__(
-        self, wire: Wire, trust: bcdb.Trust, registry: bcdb.Registry, clock: Clock, rng: SeededRng
-    ) -> None:
-        self._people = {
-            name: _Person(name, wire, trust, registry, clock)
-            for name in ("consumer", "expert", *roles)
-        }
-        self._trust = trust
-        self._clock = clock
-        self._rng = rng
-        self._recipe = recipe()
+class Expert(_Person):
+    """Publishes what others order."""
 
     async def open(self) -> None:
-        """Make everybody known and publish the recipe."""
-        for person in self._people.values():
+        """Make the recipe known."""
+        await self.author.register()
+        await self.submit("recipe.publish", recipe())
+
+
+@dataclass
+class Wish:
+    """One order as a consumer has it in mind; `plan` is on disk from when it was shown."""
+
+    order: contract.Order
+    pause_seconds: float
+    signers: int
+    cancel: bool
+    plan: contract.Plan | None = None
+
+
+class Bot:
+    """A consumer's 3Bot with the keys of consumer and stakeholders; `start`, `crash`, again."""
+
+    def __init__(self, number: int, contracts: int, ground: Ground) -> None:
+        self.people = {n: _Person(f"{n}{number}", ground) for n in ("consumer", *roles)}
+        self.wire = ground.wire()
+        self.store = MemoryStore()
+        self.task: asyncio.Task[None] | None = None
+        self.log = io.StringIO()
+        self._keyring = keyring_of(f"bot{number}")
+        self._ground = ground
+        self.wishes = [self._wish(f"shop{number}-{i}") for i in range(contracts)]
+
+    async def open(self) -> None:
+        """Make everybody known."""
+        for person in self.people.values():
             await person.author.register()
-        await self._people["expert"].submit("recipe.publish", self._recipe)
 
-    async def order(
-        self, name: str, inventory: farm.Inventory, *, replicas: int, valid_seconds: int
-    ) -> contract.Proposal | None:
-        """Plan and propose; None where nothing fits or the plan has gone stale."""
+    def start(self) -> None:
+        """Start the process."""
+        for person in self.people.values():
+            person.restart()
+        self.task = self._ground.clock.loop.create_task(self._run())
+
+    async def crash(self) -> None:
+        """Kill the process, wherever it is."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+        self.task = None
+
+    def report(self) -> threebot.Report | None:
+        """The daemon's newest report."""
+        data = self.store.read(daemon.report_file)
+        return None if data is None else canonical.parse(data, threebot.Report)
+
+    def _wish(self, name: str) -> Wish:
+        rng = self._ground.rng
         order = contract.Order(
-            ledger=self._trust.ledger, owner=self._people["consumer"].keyring.identity, name=name,
-            salt=canonical.text_from(self._rng.token(16)),
-            parameters={"replicas": replicas, "host": f"{name}.grid.test"},
-            approvers={r: (self._identity(r),) for r in roles}, valid_seconds=valid_seconds,
+            ledger=self._ground.trust.ledger, owner=self.people["consumer"].keyring.identity,
+            name=name, salt=canonical.text_from(rng.token(16)),
+            parameters={"replicas": 1 + rng.below(3), "host": f"{name}.grid.test"},
+            approvers={r: (self.people[r].keyring.identity,) for r in roles},
+            valid_seconds=80 if rng.chance(0.2) else 86_400,
         )  # fmt: skip
-        try:
-            plan = contract.plan(order, self._recipe, {"web": image()}, inventory)
-            await self._people["consumer"].submit("contract.propose", plan.proposal)
-        except (errors.NoFit, errors.Conflict):
-            return None
-        return plan.proposal
+        signers = 1 if rng.chance(0.2) else 2
+        return Wish(order, rng.below(8000) / 1000, signers, signers == 2 and rng.chance(0.4))
 
-    async def approve(
-        self,
-        proposal: contract.Proposal,
-        action: contract.Action,
-        role: str,
-        *,
-        reject: bool = False,
-    ) -> bool:
-        """One stakeholder signs; False if the ledger takes it no more."""
-        agreement = proposal.agreement
-        subject = (
-            contract.proposal_digest(proposal)
-            if action == "deploy"
-            else Digest(contract.agreement_digest(agreement))
+    async def _run(self) -> None:
+        ground = self._ground
+        watcher = daemon.Daemon(
+            threebot.Settings(
+                name="bot", trust=ground.trust, ledger_url="-", unlock_key_path="-",
+                owner=self.people["consumer"].keyring.identity,
+            ),
+            self._keyring, transport=self.wire, store=self.store, clock=ground.clock,
+            registry=ground.registry,
+        )  # fmt: skip
+        log = Log("threebot", level="info", stream=self.log)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(daemon.attend(watcher, log, asyncio.Event()))
+            group.create_task(self._trade())
+
+    async def _trade(self) -> None:
+        while self.wishes:
+            wish = self.wishes[0]
+            try:
+                await self._carry_out(wish)
+            except (errors.NoFit, errors.Conflict, errors.StillGoing) as fault:
+                self._ground.note(f"{wish.order.name} given up: {fault.code} {fault.what}")
+            self.wishes.pop(0)
+
+    async def _carry_out(self, wish: Wish) -> None:
+        consumer, sleep = self.people["consumer"], self._ground.clock.sleep
+        await sleep(wish.pause_seconds)
+        which = await self._propose(wish)
+        for role in roles[: wish.signers]:
+            await sleep(wish.pause_seconds / 8)
+            await self._sign(role, which, "deploy")
+        if wish.signers == 1:
+            return
+        await consumer.insist(lambda: self._wait(which, {"running", "degraded"}, 30))
+        if wish.cancel:
+            await sleep(wish.pause_seconds)
+            for role in roles[1:]:
+                await self._sign(role, which, "delete")
+            await consumer.insist(lambda: self._wait(which, {"ended"}, 10))
+
+    async def _propose(self, wish: Wish) -> ContractId:
+        consumer = self.people["consumer"]
+        while True:
+            await consumer.insist(consumer.ordering.look)
+            if wish.plan is None:
+                chosen = contract.read_recipe(consumer.follower.view, "web")
+                wish.plan = consumer.ordering.plan(wish.order, chosen, {"web": image()})
+            plan = wish.plan
+            try:
+                state = await consumer.insist(partial(consumer.ordering.propose, plan))
+            except errors.Conflict as fault:
+                if fault.code != "TFG-2352":
+                    raise
+                wish.plan = None  # The world moved on: the order is planned and shown anew.
+                continue
+            return state.contract
+
+    async def _sign(
+        self, role: str, which: ContractId, action: Literal["deploy", "delete"]
+    ) -> None:
+        person = self.people[role]
+        state = await person.insist(lambda: person.ordering.approve(which, action=action))
+        self._ground.note(f"{role} signs to {action} {state.proposal.agreement.name}")
+
+    async def _wait(self, which: ContractId, until: set[contract.Phase], seconds: int) -> None:
+        steps: AsyncIterator[threebot.Step] = self.people["consumer"].ordering.wait(
+            which, until=until, timeout_seconds=seconds
         )
-        approval = contract.Approval(
-            contract=ContractId(contract.contract_id(agreement)), subject=subject, action=action,
-            role=role, decision="reject" if reject else "approve",
-            reason="too dear" if reject else "",
-        )  # fmt: skip
         try:
-            await self._people[role].submit("contract.approve", approval)
-        except (errors.Conflict, errors.NotAllowed):
-            return False
-        return True
-
-    def _identity(self, role: str) -> IdentityId:
-        return self._people[role].keyring.identity
+            async for _step in steps:
+                pass
+        except errors.StillGoing:
+            self._ground.note(f"{which[-7:]} takes its time")
 
 
 _RECIPE = """\

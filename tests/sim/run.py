@@ -8,7 +8,8 @@
 | `virtual` | an event loop whose clock jumps |
 | `wires` | the way from a node to the ledger, with faults |
 | `nodes` | the real Core-0 around a machine in memory; it may crash, reboot and come back |
-| `people` | farmer, consumer, expert and stakeholders |
+| `books` | the ledger and its machine, which loses power between any two acts |
+| `people` | farmer, expert, and consumers whose orders and daemons are the real 3Bot |
 | `oracle` | the five promises, judged from the ledger's entries and the machines alone |
 | `world` | all of them, and the faults that a seed brings |
 """
@@ -29,7 +30,7 @@ def plan_of(seed: int, *, nodes: int = 0) -> Plan:
     if nodes == 0:
         nodes = 50 if seed % 100 == 0 else 3 + seed % 3
     return Plan(
-        seed=seed, nodes=nodes, contracts=10 if nodes > 20 else 3, rewrites=seed % 3 == 0
+        seed=seed, nodes=nodes, bots=3 if nodes > 20 else 1, rewrites=seed % 3 == 0
     )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
             return 1
         if given.story:
             sys.stdout.write("\n".join(world.oracle.story) + "\n")
-        sys.stdout.write(f"seed {seed}: {world.ledger.head[1].size} entries, kept\n")
+        sys.stdout.write(f"seed {seed}: {world.books.ledger.head[1].size} entries, kept\n")
     return 0
 
 

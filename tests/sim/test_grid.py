@@ -18,7 +18,7 @@ from tfgrid.core.host import Item, Observed
 from tfgrid.ledger import contract
 
 seeds_per_test = 10
-seed_count = int(os.environ.get("TFGRID_SIM_SEEDS", "160"))
+seed_count = int(os.environ.get("TFGRID_SIM_SEEDS", "300"))
 small = [seed for seed in range(1, seed_count + 1) if seed % 100]
 large = list(range(100, max(seed_count, 100) + 1, 100))
 groups = [small[i : i + seeds_per_test] for i in range(0, len(small), seeds_per_test)]

@@ -7,14 +7,18 @@ from one seed, a run is a function of that seed.
 from __future__ import annotations
 
 import asyncio
+import gc
 import selectors
-from collections.abc import Coroutine
-from functools import cache, lru_cache
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from tfgrid.core import canonical, keys
+from tfgrid.ledger.bcdb import note
+from tfgrid.ledger.contract import state
 
-__all__ = ["NodeClock", "VirtualLoop", "remember_pure_functions", "run"]
+__all__ = ["NodeClock", "VirtualLoop", "remembered", "run"]
 
 _T = TypeVar("_T")
 epoch_ms = 1_750_000_000_000
@@ -52,30 +56,47 @@ class NodeClock:
     """One machine's clock over virtual time: `offset_ms` is how wrong its wall clock is."""
 
     def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self.offset_ms = 0
 
     def now_ms(self) -> int:
         """See `core.clock.Clock.now_ms`."""
-        return epoch_ms + round(self._loop.seconds * 1000) + self.offset_ms
+        return epoch_ms + round(self.loop.seconds * 1000) + self.offset_ms
 
     def monotonic_ms(self) -> int:
         """See `core.clock.Clock.monotonic_ms`."""
-        return round(self._loop.seconds * 1000)
+        return round(self.loop.seconds * 1000)
 
     async def sleep(self, seconds: float) -> None:
         """See `core.clock.Clock.sleep`."""
         await asyncio.sleep(seconds)
 
 
-@cache
-def remember_pure_functions() -> None:
-    """Let nodes share the results of parsing and verifying the same bytes.
+_PURE = (
+    (canonical, "parse"), (keys, "verify"), (note, "read"), (state, "_load"),
+)  # fmt: skip
+_remembering = {
+    (module, name): lru_cache(maxsize=20_000)(getattr(module, name)) for module, name in _PURE
+}
 
-    Fifty nodes verify every entry each; a run is judged by what they do with the answer.
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Let everybody in a run share the results of parsing and verifying the same bytes.
+
+    Fifty nodes verify every entry each; a run is judged by what they do with the answer. The
+    collector waits until the end of the run, since nothing large is thrown away within one.
     """
-    setattr(canonical, "parse", lru_cache(maxsize=20_000)(canonical.parse))  # noqa: B010
-    setattr(keys, "verify", lru_cache(maxsize=50_000)(keys.verify))  # noqa: B010
+    honest = {(module, name): getattr(module, name) for module, name in _PURE}
+    for (module, name), pure in _remembering.items():
+        setattr(module, name, pure)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        for (module, name), function in honest.items():
+            setattr(module, name, function)
 
 
 def run(main: Coroutine[Any, Any, _T], loop: VirtualLoop) -> _T:
@@ -84,6 +105,8 @@ def run(main: Coroutine[Any, Any, _T], loop: VirtualLoop) -> _T:
     try:
         return loop.run_until_complete(main)
     finally:
+        # What went wrong is known by now; tasks that die of it need not tell again.
+        loop.set_exception_handler(lambda _loop, _context: None)
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()

@@ -40,10 +40,11 @@ class Wire:
         if self.cut or handler is None or self._rng.chance(self.loss):
             await self._silence(request, timeout_seconds)
         assert handler is not None
-        if request.path != "/v1/feed" and self._rng.chance(self.repeat):
-            await handler(request)
+        twice = request.path != "/v1/feed" and self._rng.chance(self.repeat)
         try:
             async with asyncio.timeout(timeout_seconds):
+                if twice:
+                    await handler(request)
                 response = await handler(request)
         except TimeoutError:
             await self._silence(request, 0)

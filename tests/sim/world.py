@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.sim.nodes import SimNode, keyring_of
-from tests.sim.oracle import Broken, Oracle
-from tests.sim.people import Farmer, Orderer, image, roles
-from tests.sim.virtual import NodeClock, VirtualLoop, remember_pure_functions, run
+from tests.sim.books import Books
+from tests.sim.nodes import SimNode
+from tests.sim.oracle import Broken, Facts, Oracle
+from tests.sim.people import Bot, Expert, Farmer, Ground, image
+from tests.sim.virtual import NodeClock, VirtualLoop, remembered, run
 from tests.sim.wires import Wire
 from tfgrid.agents.zos.core0.loop import Core0
-from tfgrid.core.ids import NodeId
 from tfgrid.core.rng import SeededRng
-from tfgrid.core.store import MemoryStore
 from tfgrid.core.transport import Handler
 from tfgrid.ledger import bcdb, contract, farm
 
@@ -27,9 +26,10 @@ class Plan:
 
     seed: int
     nodes: int = 5
+    bots: int = 1
     contracts: int = 3
-    seconds: int = 90
-    calm_seconds: int = 200
+    seconds: int = 60
+    calm_seconds: int = 400
     rewrites: bool = False
     tamper: Callable[[Core0], None] = lambda _core: None
 
@@ -43,31 +43,27 @@ class World:
         self.rng = SeededRng(plan.seed)
         self.registry = bcdb.registry(farm.kinds(), contract.kinds())
         self.clock = NodeClock(loop)
-        self.ledger = self._found()
-        self.liar = self._found()
-        self.trust = self.ledger.trust
-        self.oracle = Oracle(self.ledger, loop)
+        self.books = Books(self.registry, self.clock)
+        self.liar = Books(self.registry, self.clock)
+        self.trust = self.books.ledger.trust
+        self.oracle = Oracle(self.books, loop)
         self.down = False
-        self._server = bcdb.Service(self.ledger).handle
-        self._false_server = bcdb.Service(self.liar).handle
-        self.farmer = Farmer("farmer", self._wire(), self.trust, self.registry, self.clock)
-        self.orderer = Orderer(self._wire(), self.trust, self.registry, self.clock, self.rng)
+        ground = Ground(
+            trust=self.trust, registry=self.registry, clock=self.clock, rng=self.rng,
+            wire=self._wire, note=self.oracle.note,
+        )  # fmt: skip
+        self.farmer = Farmer("farmer", ground)
+        self.expert = Expert("expert", ground)
+        self.bots = [Bot(n, plan.contracts, ground) for n in range(plan.bots)]
         self.nodes = [self._node(index) for index in range(plan.nodes)]
-        self.cancelled: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._troubles: list[asyncio.Task[None]] = []
-
-    def _found(self) -> bcdb.SoloLedger:
-        return bcdb.SoloLedger.create(
-            None, founder=keyring_of("founder"), checkpoint_keyrings=[keyring_of("notary")],
-            registry=self.registry, clock=self.clock, signed=MemoryStore(),
-        )  # fmt: skip
 
     def _wire(self) -> Wire:
         return Wire(self._serving, self.rng, self.oracle.answered)
 
     def _serving(self) -> Handler | None:
-        return None if self.down else self._server
+        return None if self.down or not self.books.up else self.books.handle
 
     def _node(self, index: int) -> SimNode:
         node = SimNode(
@@ -83,28 +79,33 @@ class World:
     async def live(self) -> None:
         """Set up, let people order while faults strike, then let it calm down and judge the end."""
         await self.farmer.open()
-        await self.orderer.open()
+        await self.expert.open()
+        for bot in self.bots:
+            await bot.open()
         for node in self.nodes:
             node.start()
         await self._until(self._all_admitted, 60, "every node is admitted")
-        self._tasks = [
-            self.loop.create_task(part) for part in (self._trade(), self._trouble(), self._watch())
-        ]
+        for bot in self.bots:
+            bot.start()
+        self._tasks = [self.loop.create_task(part) for part in (self._trouble(), self._watch())]
         await asyncio.wait(
             self._tasks, timeout=self.plan.seconds, return_when=asyncio.FIRST_EXCEPTION
         )
         self._judge()
-        self._tasks[1].cancel()
+        self._tasks[0].cancel()
         await self._heal()
         await self._until(self._settled, self.plan.calm_seconds, "what was agreed runs")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for bot in self.bots:
+            await bot.crash()
         self._judge()
         self.oracle.check_log()
+        self.books.ledger.audit()
 
     async def _all_admitted(self) -> bool:
-        view, now = self.ledger.reader().view, self.clock.now_ms()
+        view, now = self.books.ledger.reader().view, self.clock.now_ms()
         known = farm.nodes(view, now)
         await self.farmer.admit_all(view, now)
         return len(known) == len(self.nodes) and all(
@@ -132,7 +133,7 @@ class World:
                 if node.name not in self.oracle.excused:
                     raise Broken(f"4: {node.name} halted although nobody lied to it")
                 self.oracle.halted_at[node.name] = self.loop.seconds
-        for task in (*self._tasks, *self._troubles):
+        for task in (*self._tasks, *self._troubles, *(b.task for b in self.bots if b.task)):
             if task.done() and not task.cancelled() and task.exception():
                 raise task.exception() or AssertionError
 
@@ -141,43 +142,18 @@ class World:
             await asyncio.sleep(1)
             self._judge()
 
-    # People
-
-    async def _trade(self) -> None:
-        for number in range(self.plan.contracts):
-            await asyncio.sleep(self.rng.below(15_000) / 1000)
-            reader, size = self.ledger.reader(), self.ledger.head[1].size
-            inventory = farm.inventory(reader.view, self.clock.now_ms(), size)
-            proposal = await self.orderer.order(
-                f"shop{number}", inventory, replicas=1 + self.rng.below(3),
-                valid_seconds=120 if self.rng.chance(0.2) else 86_400,
-            )  # fmt: skip
-            if proposal is not None:
-                self.oracle.note(f"proposed shop{number}")
-                await self._sign(proposal)
-
-    async def _sign(self, proposal: contract.Proposal) -> None:
-        signers = 1 if self.rng.chance(0.2) else 2
-        for role in roles[:signers]:
-            await asyncio.sleep(self.rng.below(3000) / 1000)
-            await self.orderer.approve(proposal, "deploy", role)
-        if signers == 2 and self.rng.chance(0.4):
-            await asyncio.sleep(self.rng.below(60_000) / 1000)
-            self.oracle.note(f"cancel {proposal.agreement.name}")
-            for role in roles[1:]:
-                await self.orderer.approve(proposal, "delete", role)
-
     # Faults
 
     async def _trouble(self) -> None:
         faults = [
             self._crash, self._crash, self._reboot, self._cut, self._jump, self._outage,
             self._exit, self._exit, self._lossy, self._sick, self._disk_full,
+            self._ledger_dies, self._ledger_dies, self._bot_dies, self._people_lose,
         ]  # fmt: skip
         if self.plan.rewrites:
             faults.append(self._rewrite)
         while True:
-            await asyncio.sleep(self.rng.below(5000) / 1000)
+            await asyncio.sleep(self.rng.below(4000) / 1000)
             node = self.nodes[self.rng.below(len(self.nodes))]
             fault = faults[self.rng.below(len(faults))]
             task = self.loop.create_task(fault(node, self.rng.below(40_000) / 1000))
@@ -221,6 +197,46 @@ class World:
         await asyncio.sleep(seconds * (3 if self.rng.chance(0.2) else 1))
         self.down = False
 
+    async def _ledger_dies(self, _node: SimNode, seconds: float) -> None:
+        """The ledger's machine loses power between two of its acts, and comes back."""
+        if not self.books.up or self.books.fuse.left:
+            return
+        self.books.fuse.left = 1 + self.rng.below(40)
+        await asyncio.sleep(seconds / 8)
+        if self.books.up:
+            self.books.die()
+        self.oracle.note("ledger lost power")
+        await asyncio.sleep(seconds / 8)
+        self._restart_ledger()
+
+    def _restart_ledger(self) -> None:
+        if self.books.up:
+            return
+        if not self.books.refuses_backup():
+            raise Broken("4: the ledger opened an older copy of itself")
+        self.books.restart()
+        self.books.keep_backup()
+        self.oracle.note(f"ledger is back with {self.books.ledger.head[1].size} entries")
+        self.oracle.check_log()
+
+    async def _bot_dies(self, _node: SimNode, seconds: float) -> None:
+        bot = self.bots[self.rng.below(len(self.bots))]
+        if bot.task is None:
+            return
+        self.oracle.note("3Bot dies")
+        await bot.crash()
+        await asyncio.sleep(seconds * (10 if self.rng.chance(0.1) else 0.25))
+        bot.start()
+
+    async def _people_lose(self, _node: SimNode, seconds: float) -> None:
+        bot = self.bots[self.rng.below(len(self.bots))]
+        wires = [bot.wire, *(p.wire for p in bot.people.values())]
+        for wire in wires:
+            wire.loss, wire.repeat = self.rng.below(40) / 100, self.rng.below(50) / 100
+        await asyncio.sleep(seconds)
+        for wire in wires:
+            wire.loss = 0.0
+
     async def _exit(self, node: SimNode, _seconds: float) -> None:
         containers = sorted(k for k in node.running if k.kind == "container")
         if containers:
@@ -259,7 +275,7 @@ class World:
             return
         self.oracle.excused.add(node.name)
         self.oracle.note(f"{node.name} is lied to")
-        node.wire.server = lambda: self._false_server
+        node.wire.server = lambda: self.liar.handle
 
     async def _heal(self) -> None:
         self.oracle.note("calm")
@@ -267,6 +283,13 @@ class World:
             task.cancel()
         await asyncio.gather(*self._troubles, return_exceptions=True)
         self.down = False
+        self.books.fuse.left = 0
+        self._restart_ledger()
+        for bot in self.bots:
+            for wire in (bot.wire, *(p.wire for p in bot.people.values())):
+                wire.loss, wire.repeat = 0.0, 0.0
+            if bot.task is None:
+                bot.start()
         for node in self.nodes:
             node.wire.cut, node.wire.loss, node.wire.repeat = False, 0.0, 0.0
             node.host.fail, node.store.fail_writes = 0.0, False
@@ -278,36 +301,45 @@ class World:
     # The end
 
     def _settled(self) -> bool:
-        """Whether every contract is as its records say, on every node that is not lied to."""
+        """Whether all is ordered, and is as the records say wherever nobody was lied to."""
         self.oracle.refresh()
-        now, view = self.clock.now_ms(), self.ledger.reader().view
-        by_id = {n.id: n for n in self.nodes}
-        for name in self.oracle.contracts:
-            state = contract.read(
-                view, contract.contract_id(self.oracle.contracts[name].proposal.agreement), now
-            )
-            if any(by_id[n].name in self.oracle.excused for n in state.nodes):
-                continue
-            if state.phase in {"proposed", "rejected", "lapsed"}:
-                continue
-            if state.phase == "running":
-                if not all(self._runs(by_id[n], n, state) for n in state.nodes):
-                    return False
-            elif state.phase in {"ended", "refused"}:
-                if any(k.name.startswith(name) for n in self.nodes for k in n.running):
-                    return False
-            else:
-                return False
-        return True
+        return (
+            not any(bot.wishes for bot in self.bots)
+            and all(self._is_so(name, facts) for name, facts in self.oracle.contracts.items())
+            and all(self._is_told(bot) for bot in self.bots)
+        )
 
-    def _runs(self, node: SimNode, node_id: NodeId, state: contract.ContractState) -> bool:
-        placement = state.proposal.placement
-        wanted = {a.workload for a in placement.assignments if a.node == node_id}
-        wanted |= {p.network for p in placement.networks if p.node == node_id}
-        there = {
-            k.name.partition("/")[2] for k in node.running if k.name.startswith(state.contract)
-        }
-        return there == wanted
+    def _is_so(self, name: str, facts: Facts) -> bool:
+        """Whether every node does what a contract's records ask, and has said so."""
+        nodes = [n for n in self.nodes if n.id in facts.nodes]
+        if any(n.name in self.oracle.excused for n in nodes):
+            return True
+        here = {n.id: {k for k in n.running if k.name.startswith(name)} for n in nodes}
+        if facts.over(self.clock.now_ms()):
+            accepted = [n for n in nodes if facts.answers.get(n.id) == "accepted"]
+            return not any(
+                k.name.startswith(name) for n in self.nodes for k in (*n.host.prepared, *n.running)
+            ) and all(facts.has_said(n.id, "", "ended") for n in accepted)
+        if not facts.quorum("deploy"):
+            return not any(here.values())
+        return facts.in_force and all(
+            {k.name.partition("/")[2] for k in here[n.id]} == facts.parts(n.id)
+            and all(
+                facts.has_said(n.id, k.name.partition("/")[2], "running")
+                for k in here[n.id] if k.kind != "network"
+            )
+            for n in nodes
+        )  # fmt: skip
+
+    def _is_told(self, bot: Bot) -> bool:
+        """Whether a 3Bot's report is what the records and the machines say."""
+        report = bot.report()
+        lied = bool(self.oracle.excused)
+        now = self.clock.now_ms()
+        running = sum(f.in_force and not f.over(now) for f in self.oracle.contracts.values())
+        return report is not None and (
+            lied or (report.contracts_running == running and report.nodes_silent == 0)
+        )
 
 
 def simulate(plan: Plan) -> World:
@@ -317,11 +349,11 @@ def simulate(plan: Plan) -> World:
         Broken: a promise was broken; the message names the seed and ends with the story.
 
     """
-    remember_pure_functions()
     loop = VirtualLoop()
     world = World(plan, loop)
     try:
-        run(world.live(), loop)
+        with remembered():
+            run(world.live(), loop)
     except BaseException as fault:
         story = "\n".join(world.oracle.story[-40:])
         raise Broken(f"{fault!r}\nseed={plan.seed} nodes={plan.nodes}\n{story}") from fault

@@ -22,7 +22,7 @@ from tfgrid.core.transport import Transport
 from tfgrid.jumpscale import clients
 from tfgrid.ledger import bcdb, contract, farm
 
-__all__ = ["Daemon", "main", "open_daemon", "run"]
+__all__ = ["Daemon", "attend", "main", "open_daemon", "run"]
 
 _REPORT_TTL_SECONDS: Final = limits.heartbeat_silent_seconds
 _STATUS_PREFIX: Final = "status:"
@@ -107,9 +107,14 @@ def open_daemon(directory: Path) -> Daemon:
 
 
 async def run(daemon: Daemon, log: Log) -> None:
-    """Watch until SIGTERM; a turn that fails is logged, and the next one is taken."""
+    """Watch until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await attend(daemon, log, stop)
+
+
+async def attend(daemon: Daemon, log: Log, stop: asyncio.Event) -> None:
+    """Watch until told to stop; a turn that fails is logged, and the next one is taken."""
     summary = ""
     while not stop.is_set():
         try:
