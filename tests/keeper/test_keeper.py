@@ -247,13 +247,16 @@ def test_processes_and_logs_outlive_the_keeper(ground: Ground) -> None:
 
     async def body() -> None:
         client = await ground.client()
-        script = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; sleep 0.3; exit 3"
+        go = ground.state / "go"
+        lines = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done"
+        script = f"{lines}; until [ -e {go} ]; do sleep 0.02; done; exit 3"
         started = await client.spawn(Spawn(name="a", argv=["sh", "-c", script]))
         await ground.kill_keeper()
         with pytest.raises(errors.Unreachable, match="TFG-4201"):
             await client.list()
         client = await ground.client()
         adopted = (await client.list())["a"]
+        go.touch()
         ended = await client.wait("a", 10)
         text = await client.tail("a", 100_000)
 

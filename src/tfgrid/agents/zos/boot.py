@@ -164,11 +164,20 @@ def _in_mount_namespace(pin: Path, furnish: Callable[[], None]) -> None:
         raise faults[0]
 
 
+def _drop_mount(target: Path) -> None:
+    """Take a mount away that may go by itself: a neighbour that ends removes what it stands on."""
+    try:
+        mounts.Unmount(target=target, lazy=True).perform()
+    except errors.GridError:
+        if any(entry.target == target for entry in mounts.table()):
+            raise
+
+
 def _furnish_mounts(tree: cgroups.Tree, here: Path) -> None:
     for entry in mounts.under(runtime_root):
         # What is below `here` are this node's own containers; the rest came along from the machine.
         if here not in (entry.target, *entry.target.parents):
-            mounts.Unmount(target=entry.target, lazy=True).perform()
+            _drop_mount(entry.target)
     table = {(entry.target, entry.kind) for entry in mounts.table()}
     hidden = tree.unified if tree.layout == "hybrid" else None
     if hidden is not None and (hidden, "cgroup2") in table:
