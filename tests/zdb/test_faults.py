@@ -222,7 +222,7 @@ def test_a_full_disk_refuses_writes_and_goes_on_when_there_is_room(small_disk: P
 
 
 def _fill(wire: Wire) -> list[str]:
-    written = []
+    written: list[str] = []
     for number in range(1000, 2000):
         reply = wire("SET", f"{number}", f"{number}" * 10_000)
         if isinstance(reply, Error):

@@ -39,6 +39,8 @@ pub struct Client {
     pub watch: Option<Watch>,
     /// How far a request got that is answered in parts.
     pub progress: usize,
+    /// HELLO 3.
+    pub resp3: bool,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
 }

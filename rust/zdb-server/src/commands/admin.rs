@@ -70,11 +70,11 @@ pub(super) fn data(call: &mut Call<'_>) -> Handled {
             Error::NoRecord => "Invalid Request",
             _ => "Unexpected Internal Error",
         })?;
-    tell_record(call.out, &record);
+    tell_record(call.out, &record, call.client.resp3);
     Ok(Outcome::Done)
 }
 
-fn tell_record(out: &mut Vec<u8>, record: &Record<'_>) {
+fn tell_record(out: &mut Vec<u8>, record: &Record<'_>, resp3: bool) {
     reply::array(out, 6);
     reply::bulk(out, record.key);
     reply::integer(out, record.meta.previous_offset.into());
@@ -82,7 +82,7 @@ fn tell_record(out: &mut Vec<u8>, record: &Record<'_>) {
     reply::integer(out, record.meta.deleted.into());
     reply::integer(out, record.meta.timestamp.into());
     if record.meta.deleted {
-        reply::nil(out);
+        reply::nil(out, resp3);
     } else {
         reply::bulk(out, record.payload);
     }

@@ -1,6 +1,6 @@
 //! What ordinary Redis clients ask when they connect, and small talk: HELLO, COMMAND, CLIENT, CONFIG, PING, TIME.
 //!
-//! The protocol is RESP2. HELLO 3 is refused in the words that make clients fall back.
+//! The protocol is RESP2, and RESP3 for who asks for it with HELLO 3.
 
 use super::{access, find, Call, Handled, Kind, Outcome, TABLE};
 use crate::shared::unix;
@@ -42,11 +42,16 @@ pub(super) fn time(call: &mut Call<'_>) -> Handled {
     Ok(Outcome::Done)
 }
 
-/// `HELLO [2 [AUTH default password] [SETNAME name]]`
+/// `HELLO [2|3 [AUTH default password] [SETNAME name]]`
 pub(super) fn hello(call: &mut Call<'_>) -> Handled {
-    if call.args.len() > 1 && call.args.get(1) != b"2" {
-        return Err("NOPROTO unsupported protocol version".into());
-    }
+    let resp3 = match call.args.len() {
+        1 => call.client.resp3,
+        _ => match call.args.get(1) {
+            b"2" => false,
+            b"3" => true,
+            _ => return Err("NOPROTO unsupported protocol version".into()),
+        },
+    };
     let mut index = 2;
     while index < call.args.len() {
         let option = call.args.get(index);
@@ -69,13 +74,14 @@ pub(super) fn hello(call: &mut Call<'_>) -> Handled {
             return Err("Invalid argument".into());
         }
     }
-    reply::array(call.out, 14);
+    call.client.resp3 = resp3;
+    reply::map(call.out, 7, resp3);
     for (name, value) in [("server", "zdb"), ("version", env!("CARGO_PKG_VERSION"))] {
         reply::bulk(call.out, name.as_bytes());
         reply::bulk(call.out, value.as_bytes());
     }
     reply::bulk(call.out, b"proto");
-    reply::integer(call.out, 2);
+    reply::integer(call.out, if resp3 { 3 } else { 2 });
     reply::bulk(call.out, b"id");
     reply::integer(call.out, i64::try_from(call.client.id).unwrap_or(i64::MAX));
     for (name, value) in [("mode", "standalone"), ("role", "master")] {
@@ -104,7 +110,7 @@ pub(super) fn client(call: &mut Call<'_>) -> Handled {
     let word = call.args.get(1).to_ascii_uppercase();
     match (word.as_slice(), call.args.len()) {
         (b"ID", 2) => reply::integer(call.out, i64::try_from(call.client.id).unwrap_or(i64::MAX)),
-        (b"GETNAME", 2) if call.client.name.is_empty() => reply::nil(call.out),
+        (b"GETNAME", 2) if call.client.name.is_empty() => reply::nil(call.out, call.client.resp3),
         (b"GETNAME", 2) => reply::bulk(call.out, &call.client.name),
         (b"SETNAME", 3) => {
             set_name(call, 2)?;
@@ -134,13 +140,13 @@ pub(super) fn command(call: &mut Call<'_>) -> Handled {
         b"" => {
             reply::array(call.out, known().count());
             for (index, _) in known() {
-                describe(call.out, Some(index));
+                describe(call.out, Some(index), call.client.resp3);
             }
         }
         b"INFO" => {
             reply::array(call.out, call.args.len() - 2);
             for name in call.args.iter(2) {
-                describe(call.out, find(name));
+                describe(call.out, find(name), call.client.resp3);
             }
         }
         b"COUNT" => reply::integer(call.out, known().count() as i64),
@@ -156,9 +162,9 @@ pub(super) fn command(call: &mut Call<'_>) -> Handled {
     Ok(Outcome::Done)
 }
 
-fn describe(out: &mut Vec<u8>, index: Option<usize>) {
+fn describe(out: &mut Vec<u8>, index: Option<usize>, resp3: bool) {
     let Some(index) = index else {
-        return reply::nil(out);
+        return reply::nil(out, resp3);
     };
     let command = &TABLE[index];
     reply::array(out, 6);
@@ -220,7 +226,7 @@ pub(super) fn config(call: &mut Call<'_>) -> Handled {
             .any(|pattern| matches_pattern(pattern, name.as_bytes()))
     };
     let found: Vec<_> = all.iter().filter(|(name, _)| wanted(name)).collect();
-    reply::array(call.out, found.len() * 2);
+    reply::map(call.out, found.len(), call.client.resp3);
     for (name, value) in found {
         reply::bulk(call.out, name.as_bytes());
         reply::bulk(call.out, value.as_bytes());

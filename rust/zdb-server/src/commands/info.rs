@@ -32,10 +32,14 @@ fn server_text(text: &mut String, shared: &Shared) {
     let _ = write!(
         text,
         "# server\nserver_name: tfgrid zdb\nserver_revision: {version}\nengine_revision: {version}\n\
-         instance_id: {}\nboot_time: {}\nuptime: {uptime}\n\n\
+         instance_id: {}\nprocess_id: {}\nboot_time: {}\nuptime: {uptime}\n\n\
          # clients\nclients_lifetime: {}\nconnected_clients: {}\n\n\
          # internals\nsequential_key_size: 8\ndata_version: 3\nindex_version: 4\n\n",
-        shared.instance, shared.boot_seconds, shared.figures.clients, shared.connected
+        shared.instance,
+        std::process::id(),
+        shared.boot_seconds,
+        shared.figures.clients,
+        shared.connected
     );
 }
 

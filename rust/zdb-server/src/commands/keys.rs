@@ -78,7 +78,7 @@ pub(super) fn set(call: &mut Call<'_>) -> Handled {
     let id = call.client.namespace;
     let space = call.shared.engine.namespace_mut(id).map_err(refusal)?;
     match space.set(key, value, timestamp).map_err(refusal)? {
-        Written::Identical => reply::nil(call.out),
+        Written::Identical => reply::nil(call.out, call.client.resp3),
         Written::Stored(_) if key.is_empty() => {
             debug_assert_eq!(space.mode(), Mode::Sequential);
             reply::bulk(call.out, &space.last_id());
@@ -137,7 +137,7 @@ fn get_one(call: &mut Call<'_>, key: &[u8]) -> Result<(), Refusal> {
     let space = engine.namespace(call.client.namespace).map_err(refusal)?;
     match space.get(key, scratch) {
         Ok(Some(record)) => reply::bulk(call.out, record.payload),
-        Ok(None) => reply::nil(call.out),
+        Ok(None) => reply::nil(call.out, call.client.resp3),
         Err(error) => return Err(unreadable(call.shared, call.client.namespace, &error)),
     }
     Ok(())
@@ -192,7 +192,7 @@ fn meta(call: &mut Call<'_>) -> Result<Option<Meta>, Refusal> {
 fn integer_or_nil(call: &mut Call<'_>, value: Option<i64>) -> Handled {
     match value {
         Some(value) => reply::integer(call.out, value),
-        None => reply::nil(call.out),
+        None => reply::nil(call.out, call.client.resp3),
     }
     Ok(Outcome::Done)
 }

@@ -204,7 +204,7 @@ pub fn run(call: &mut Call<'_>) -> Outcome {
     let owner = match owner {
         Ok(Some(owner)) => owner,
         Ok(None) => {
-            reply::nil(call.out);
+            reply::nil(call.out, call.client.resp3);
             return Outcome::Done;
         }
         Err(text) => {

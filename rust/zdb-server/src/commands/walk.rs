@@ -164,7 +164,7 @@ pub(super) fn history(call: &mut Call<'_>) -> Handled {
             Error::OtherKey => "Invalid arguments (invalid key)".into(),
             other => refusal(other),
         })?;
-    tell_version(call.out, &record);
+    tell_version(call.out, &record, call.client.resp3);
     Ok(Outcome::Done)
 }
 
@@ -183,7 +183,7 @@ fn position(bytes: &[u8]) -> Result<Place, Refusal> {
     }
 }
 
-fn tell_version(out: &mut Vec<u8>, record: &Record<'_>) {
+fn tell_version(out: &mut Vec<u8>, record: &Record<'_>, resp3: bool) {
     reply::array(out, 3);
     let older = record.meta.parent;
     if older.is_some() {
@@ -192,11 +192,11 @@ fn tell_version(out: &mut Vec<u8>, record: &Record<'_>) {
         position[4..].copy_from_slice(&older.offset.to_le_bytes());
         reply::bulk(out, &position);
     } else {
-        reply::nil(out);
+        reply::nil(out, resp3);
     }
     reply::bulk(out, record.meta.timestamp.to_string().as_bytes());
     if record.meta.deleted {
-        reply::nil(out);
+        reply::nil(out, resp3);
     } else {
         reply::bulk(out, record.payload);
     }

@@ -297,6 +297,7 @@ impl Server {
             master: false,
             watch: None,
             progress: 0,
+            resp3: false,
             name: Vec::new(),
         }
     }

@@ -1,4 +1,7 @@
 //! Replies: RESP2, appended to a client's output.
+//!
+//! A client that said HELLO 3 gets RESP3 where it differs: nil is a type of its own, and what is a list of names
+//! and values is a map. Newer clients ask for it first and know no way back.
 
 /// Append a status such as `+OK`.
 #[inline]
@@ -36,8 +39,17 @@ pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Append nil.
 #[inline]
-pub fn nil(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"$-1\r\n");
+pub fn nil(out: &mut Vec<u8>, resp3: bool) {
+    out.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" });
+}
+
+/// Append the head of so many names with their values.
+pub fn map(out: &mut Vec<u8>, count: usize, resp3: bool) {
+    if resp3 {
+        head(out, b'%', count);
+    } else {
+        head(out, b'*', count * 2);
+    }
 }
 
 /// Append the head of an array of so many.
@@ -82,11 +94,14 @@ mod tests {
         integer(&mut out, -1);
         integer(&mut out, i64::MIN);
         bulk(&mut out, b"a\r\nb");
-        nil(&mut out);
+        nil(&mut out, false);
         array(&mut out, 1024);
+        nil(&mut out, true);
+        map(&mut out, 2, false);
+        map(&mut out, 2, true);
         assert_eq!(
             out,
-            b"+OK\r\n-Key not found\r\n:-1\r\n:-9223372036854775808\r\n$4\r\na\r\nb\r\n$-1\r\n*1024\r\n"
+            b"+OK\r\n-Key not found\r\n:-1\r\n:-9223372036854775808\r\n$4\r\na\r\nb\r\n$-1\r\n*1024\r\n_\r\n*4\r\n%2\r\n"
         );
     }
 }

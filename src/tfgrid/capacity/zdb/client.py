@@ -35,6 +35,22 @@ def is_end(refused: model.Refused, text: str) -> bool:
     return refused.details.get("reply") == text
 
 
+def _connected(address: model.Address, timeout_seconds: float) -> socket.socket:
+    if address.socket is None:
+        target = (address.host, address.port)
+        made = socket.create_connection(target, timeout=timeout_seconds)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(timeout_seconds)
+    try:
+        made.connect(str(address.socket))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 class Client:
     """A blocking connection; use it in a `with` statement.
 
@@ -48,14 +64,7 @@ class Client:
         self._address = address
         self._decoder = format.Decoder()
         try:
-            if address.socket is not None:
-                self._socket = socket.socket(socket.AF_UNIX)
-                self._socket.settimeout(timeout_seconds)
-                self._socket.connect(str(address.socket))
-            else:
-                target = (address.host, address.port)
-                self._socket = socket.create_connection(target, timeout=timeout_seconds)
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = _connected(address, timeout_seconds)
         except OSError as error:
             raise lost(address, error) from error
 

@@ -133,26 +133,30 @@ class Server:
                 await self._launcher.forget(self.name)
             argv = [sys.executable, "-m", "tfgrid.capacity.zdb", *arguments(self.settings)]
             launched = await self._launcher.spawn(Spawn(name=self.name, argv=argv))
-        await self._answers()
+        await self._answers(launched)
         return launched
 
-    async def _answers(self) -> None:
+    async def _answers(self, launched: Launched) -> None:
         until = self._clock.monotonic_ms() + _START_SECONDS * 1000
         while self._clock.monotonic_ms() < until:
             if await self.running() is None:
                 break
-            try:
-                client = await AsyncClient.connect(self.settings.control, timeout_seconds=5)
-                async with client:
-                    await client.ping()
-            except errors.Unreachable:
-                await self._clock.sleep(_POLL_SECONDS)
-            else:
+            if await self._pid_that_answers() == launched.pid:
                 return
+            await self._clock.sleep(_POLL_SECONDS)
         raise errors.Failed(
             "TFG-3710", f"the server does not serve: {await self._last_words()}",
             where=str(self.settings.data), hint=f"tfgrid zdb check {self.settings.data}",
         )  # fmt: skip
+
+    async def _pid_that_answers(self) -> int | None:
+        """Who listens there, which may be another server."""
+        try:
+            client = await AsyncClient.connect(self.settings.control, timeout_seconds=5)
+            async with client:
+                return int((await client.info())["process_id"])
+        except errors.Unreachable:
+            return None
 
     async def _last_words(self) -> str:
         tail = await self._launcher.tail(self.name, _TAIL_BYTES)
