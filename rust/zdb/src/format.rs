@@ -20,6 +20,7 @@ const RECORD_MAGIC: [u8; 2] = *b"ZR";
 const RUN_MAGIC: &[u8; 4] = b"ZRUN";
 const KIND_VALUE: u8 = 1;
 const KIND_TOMBSTONE: u8 = 2;
+const KIND_VOID: u8 = 3;
 const KIND_MASK: u8 = 0x0f;
 const BARRIER: u8 = 0x80;
 const COMPACTED: u8 = 1;
@@ -142,6 +143,8 @@ pub struct RecordHeader {
     pub key_bytes: usize,
     /// Whether everything before this record was durable when it was written.
     pub barrier: bool,
+    /// Whether this is no record, but covers bytes that recovery found torn and gave up.
+    pub void: bool,
 }
 
 impl RecordHeader {
@@ -150,13 +153,34 @@ impl RecordHeader {
         record_bytes(self.key_bytes, self.meta.length as usize)
     }
 
+    /// A header that covers `length` bytes at a place, itself included.
+    pub fn void(place: Place, length: u32) -> Self {
+        let length = length - RECORD_HEADER_BYTES as u32;
+        let (parent, crc, timestamp) = (Place::NONE, 0, 0);
+        let meta = Meta {
+            place,
+            previous_offset: 0,
+            parent,
+            length,
+            crc,
+            timestamp,
+            deleted: true,
+        };
+        Self {
+            meta,
+            key_bytes: 0,
+            barrier: false,
+            void: true,
+        }
+    }
+
     /// Append the record of this header to a buffer.
     pub fn encode(&self, seed: u32, key: &[u8], payload: &[u8], out: &mut Vec<u8>) {
         let meta = &self.meta;
-        let kind = if meta.deleted {
-            KIND_TOMBSTONE
-        } else {
-            KIND_VALUE
+        let kind = match (self.void, meta.deleted) {
+            (true, _) => KIND_VOID,
+            (false, true) => KIND_TOMBSTONE,
+            (false, false) => KIND_VALUE,
         };
         let mut bytes = [0; RECORD_HEADER_BYTES];
         bytes[..2].copy_from_slice(&RECORD_MAGIC);
@@ -182,9 +206,10 @@ impl RecordHeader {
         if bytes.len() < RECORD_HEADER_BYTES || bytes[..2] != RECORD_MAGIC {
             return None;
         }
-        let deleted = match bytes[2] & KIND_MASK {
-            KIND_VALUE => false,
-            KIND_TOMBSTONE => true,
+        let (deleted, void) = match bytes[2] & KIND_MASK {
+            KIND_VALUE => (false, false),
+            KIND_TOMBSTONE => (true, false),
+            KIND_VOID => (true, true),
             _ => return None,
         };
         let length = u32_at(bytes, 4);
@@ -211,6 +236,7 @@ impl RecordHeader {
             meta,
             key_bytes: usize::from(bytes[3]),
             barrier,
+            void,
         })
     }
 

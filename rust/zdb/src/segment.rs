@@ -331,6 +331,9 @@ impl<'r> Walk<'r> {
     /// # Errors
     /// What the disk says.
     pub fn step(&mut self) -> io::Result<Option<Met<'_>>> {
+        while let Some(void) = self.void_here()? {
+            self.position += void;
+        }
         let at = self.position;
         if at >= self.end {
             return Ok(None);
@@ -348,6 +351,15 @@ impl<'r> Walk<'r> {
             !payloads || bytes.get(key_end..payload_end).map(payload_crc) == Some(header.meta.crc);
         let key = &bytes[RECORD_HEADER_BYTES..key_end];
         Ok(Some(Met::Record { header, key, good }))
+    }
+
+    /// Bytes of the void that begins here, if one does.
+    fn void_here(&mut self) -> io::Result<Option<u32>> {
+        if self.position >= self.end {
+            return Ok(None);
+        }
+        let header = self.header(self.position)?.filter(|header| header.void);
+        Ok(header.map(|header| header.total() as u32))
     }
 
     fn hole(&mut self, from: u32) -> io::Result<Met<'_>> {

@@ -105,7 +105,8 @@ impl<D: Disk> Namespace<D> {
             return Err(Error::NoRecord);
         }
         let header = match self.fetch(at, Class::of(RECORD_HEADER_BYTES + 1024).bytes(), scratch) {
-            Ok(Some(header)) => header,
+            Ok(Some(header)) if !header.void => header,
+            Ok(Some(_)) => return Err(Error::NoRecord),
             // Within a record there is none, and nobody can tell that from a damaged one.
             Ok(None) | Err(Error::Damaged { .. }) => return Err(Error::NoRecord),
             Err(error) => return Err(error),

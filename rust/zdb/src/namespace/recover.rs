@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::write::begin_files;
 use super::{compact, Counters, Namespace, Settings};
-use crate::format::{RecordHeader, SegmentHeader, Uid, SEGMENT_HEADER_BYTES};
-use crate::index::{self, is_some, Entry, Index, Totals, NOWHERE};
+use crate::format::{RecordHeader, SegmentHeader, Uid, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use crate::index::{self, is_some, write_all, Entry, Index, Totals, NOWHERE};
 use crate::manifest::{self, create, Manifest};
 use crate::segment::{self, Met, Segment, Walk};
 use crate::table::{Class, Location, Table};
@@ -16,6 +16,8 @@ use crate::{
 
 /// The smallest record of sequential mode: how many ids a damaged stretch may have held.
 const RECORD_BYTES_MIN: u64 = 40;
+/// What one void record covers at most.
+const VOID_BYTES_MAX: u32 = 8 << 20;
 
 impl<D: Disk> Namespace<D> {
     /// Make a namespace that is not there, durably.
@@ -253,6 +255,10 @@ impl<D: Disk> Namespace<D> {
         };
         let mut indexed = self.load_index(file, report)?;
         let covered = self.totals.end;
+        let is_last = file == self.manifest.last;
+        if is_last && self.segment(file).is_some() {
+            self.settle_tail(covered)?;
+        }
         let Some(segment) = self.segment(file) else {
             self.keep_index(file, indexed.take());
             self.totals.inexact = true;
@@ -271,10 +277,6 @@ impl<D: Disk> Namespace<D> {
             self.keep_index(file, indexed);
             return Ok(false);
         }
-        let is_last = file == self.manifest.last;
-        if is_last {
-            self.settle_tail(covered);
-        }
         let mut good_end = covered;
         if end > covered {
             let anew = indexed.is_none();
@@ -292,13 +294,18 @@ impl<D: Disk> Namespace<D> {
     /// Before the end of the log is believed: make it durable, and read it from the disk itself.
     ///
     /// After a failed fsync the system may show bytes that it will never write.
-    fn settle_tail(&mut self, from: u32) {
+    fn settle_tail(&mut self, from: u32) -> Result<()> {
         let handle = Arc::clone(&self.active().handle);
         if let Err(error) = handle.sync() {
             let file = self.manifest.last;
             self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
         }
         handle.drop_cache(u64::from(from));
+        let bytes = handle
+            .length()
+            .map_err(|error| Error::read("data file", &error))?;
+        self.active_mut().bytes = bytes;
+        Ok(())
     }
 
     fn keep_index(&mut self, file: u32, indexed: Option<Index<D::File>>) {
@@ -400,7 +407,7 @@ impl<D: Disk> Namespace<D> {
         let durable_to = self.durable_end(file, (from, to))?;
         let segment = self.segment(file).expect("opened before").clone();
         let read = |buffer: &mut [u8], offset| segment.read(buffer, offset);
-        let (mut good_end, mut ids_lost) = (from, 0);
+        let (mut good_end, mut ids_lost, mut torn) = (from, 0, Vec::new());
         self.totals.inexact |= segment.runs.is_some();
         let failed = |error| Error::read(&segment::name(file), &error);
         for stretch in segment.stretches(from, to) {
@@ -416,14 +423,22 @@ impl<D: Disk> Namespace<D> {
                             self.note_bad(report, &header, key, durable);
                         }
                         // A damaged one stays known, so that reading it is an error, not an old value.
-                        if good || durable {
+                        if !good && !durable {
+                            // Later versions name it as their parent, but it was never counted.
+                            torn.push((place.offset, place.offset + header.total() as u32));
+                            self.totals.inexact |= self.manifest.mode == Mode::Sequential;
+                        } else {
                             self.take_in(&header, key, indexed)?;
                             good_end = place.offset + header.total() as u32;
                         }
                     }
                     Met::Hole { from, to: end } => {
-                        let durable = from < durable_to || end < to;
+                        let durable = from < durable_to;
+                        if !durable {
+                            torn.push((from, end));
+                        }
                         let what = if durable {
+                            self.totals.inexact |= self.manifest.mode == Mode::Sequential;
                             ids_lost += u64::from(end - from) / RECORD_BYTES_MIN + 1;
                             "damaged: what was here is lost, the records around it are not"
                         } else {
@@ -443,6 +458,8 @@ impl<D: Disk> Namespace<D> {
         }
         // Ids that may have been in a hole are not given out again.
         self.totals.next_id += ids_lost;
+        torn.retain(|&(_, end)| end <= good_end);
+        self.make_void(&torn);
         let is_last = file == self.manifest.last;
         let end = if is_last { good_end } else { to };
         self.totals.end = end;
@@ -455,6 +472,32 @@ impl<D: Disk> Namespace<D> {
             }
         }
         Ok(good_end)
+    }
+
+    /// Cover what was torn before good records, so that it does not look like damage later.
+    fn make_void(&mut self, torn: &[(u32, u32)]) {
+        let file = self.manifest.last;
+        for &(from, to) in torn {
+            let mut place = Place { file, offset: from };
+            while place.offset + RECORD_HEADER_BYTES as u32 <= to {
+                let length = (to - place.offset).min(VOID_BYTES_MAX);
+                let mut bytes = Vec::new();
+                RecordHeader::void(place, length).encode(self.active().seed, &[], &[], &mut bytes);
+                // The torn bytes themselves stay, for whoever wants to look at them.
+                let written = write_all(&*self.active().handle, &bytes, u64::from(place.offset));
+                if let Err(error) = written {
+                    self.read_only = Some(format!("torn record cannot be covered: {error}"));
+                    return;
+                }
+                place.offset += length;
+            }
+        }
+        if torn.is_empty() || self.read_only.is_some() {
+            return;
+        }
+        if let Err(error) = self.active().handle.sync() {
+            self.read_only = Some(format!("fsync after recovery failed: {error}"));
+        }
     }
 
     fn note_bad(&self, report: &mut Report, header: &RecordHeader, key: &[u8], durable: bool) {
@@ -509,18 +552,26 @@ impl<D: Disk> Namespace<D> {
             true => Location::new(meta.parent, Class::of(0)),
             false => NOWHERE,
         };
+        let id = <[u8; 8]>::try_from(key).map(u64::from_le_bytes);
+        if let (Mode::Sequential, Ok(id)) = (self.manifest.mode, id) {
+            // Also of ids that are only updated or deleted here: their making may have been torn.
+            let made = !meta.parent.is_some() && !meta.deleted;
+            let least = if made { id } else { id + 1 };
+            self.totals.next_id = self.totals.next_id.max(least);
+        }
         let mut entry = self.index_entry(location, parent, hash);
-        if self.manifest.mode == Mode::Sequential && !meta.parent.is_some() && !meta.deleted {
-            if let Ok(id) = <[u8; 8]>::try_from(key) {
-                self.totals.next_id = self.totals.next_id.max(u64::from_le_bytes(id));
-                entry.mark = u64::from_le_bytes(id) as u32;
+        if let (Ok(id), false, false) = (id, meta.parent.is_some(), meta.deleted) {
+            if self.manifest.mode == Mode::Sequential {
+                entry.mark = id as u32;
             }
         }
         let old = self.replay(&entry, Some(key))?;
         let mut freed = 0;
+        // A version before that is gone may still be in the totals.
+        self.totals.inexact |= old.is_none() && meta.parent.is_some();
         if let Some(old) = old {
             match self.fetch(old.place(), 0, &mut Scratch::default()) {
-                Ok(Some(header)) => freed = u64::from(header.meta.length),
+                Ok(Some(header)) if !header.void => freed = u64::from(header.meta.length),
                 _ => self.totals.inexact = true,
             }
         }
@@ -554,11 +605,13 @@ impl<D: Disk> Namespace<D> {
         let mut own = None;
         if sequential && key.is_none() {
             own = self.key_at(location.place(), &mut scratch)?;
+            if own.is_none() {
+                return self.replay_unreadable(location, parent);
+            }
         }
         let hash = match (sequential, key.or(own.as_deref())) {
-            (false, _) => entry.mark,
             (true, Some(key)) => self.manifest.uid.hash(key),
-            (true, None) => return Ok(None),
+            _ => entry.mark,
         };
         let remove = location.is_tombstone() && !sequential;
         let known = is_some(parent) && self.table.is_current(hash, parent.place());
@@ -587,6 +640,27 @@ impl<D: Disk> Namespace<D> {
             (None, false) => self.table.insert(hash, location),
         }
         Ok(old.or(Some(parent).filter(|&parent| sequential && is_some(parent))))
+    }
+
+    /// Sequential mode: the newest version is unreadable, and only its parent says whose it is.
+    ///
+    /// It still takes the parent's place, so that reading the id is an error, not an old value.
+    fn replay_unreadable(
+        &mut self,
+        location: Location,
+        parent: Location,
+    ) -> Result<Option<Location>> {
+        let known = self
+            .table
+            .iter()
+            .find(|(_, other)| other.place() == parent.place());
+        if let Some((hash, old)) = known {
+            self.table.replace(hash, old.place(), location);
+        } else if let Some(key) = self.key_at(parent.place(), &mut Scratch::default())? {
+            self.table.insert(self.manifest.uid.hash(&key), location);
+        }
+        // Otherwise the id's first version is unreadable too, and says so itself.
+        Ok(Some(parent))
     }
 
     fn key_at(&self, place: Place, scratch: &mut Scratch) -> Result<Option<Vec<u8>>> {

@@ -141,9 +141,6 @@ impl<D: Disk> Namespace<D> {
         if self.manifest.mode == Mode::User || header.meta.parent.is_some() {
             return Ok(self.table.is_current(hash, place));
         }
-        if self.table.len() == 0 {
-            return Ok(true);
-        }
         let mut scratch = Scratch::default();
         let newest = self.current(key, 0, true, &mut scratch)?;
         Ok(newest.is_some_and(|newest| newest.location.place() == place))
@@ -190,7 +187,7 @@ impl<D: Disk> Namespace<D> {
                 return Ok(Some(last));
             }
         }
-        if let Some(header) = self.readable(place, scratch)? {
+        if let Some(header) = self.readable(place, scratch)?.filter(|header| !header.void) {
             let previous = Place {
                 file,
                 offset: header.meta.previous_offset,

@@ -187,6 +187,7 @@ impl<D: Disk> Namespace<D> {
             meta,
             key_bytes: key.len(),
             barrier,
+            void: false,
         };
         let seed = self.active().seed;
         header.encode(seed, key, payload, &mut self.buffer);
