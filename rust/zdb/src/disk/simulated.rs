@@ -182,7 +182,7 @@ pub struct SimulatedFile {
 }
 
 fn error(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::Other, what.to_owned())
+    io::Error::other(what)
 }
 
 impl SimulatedDisk {
@@ -267,25 +267,25 @@ impl SimulatedDisk {
             .collect()
     }
 
-    /// Change the bytes of a file at rest; with `None` it is removed.
-    pub fn damage(&self, root: Root, path: &str, change: Option<&mut dyn FnMut(&mut Vec<u8>)>) {
+    /// Change the bytes of a file at rest.
+    pub fn edit(&self, root: Root, path: &str, change: &mut dyn FnMut(&mut Vec<u8>)) {
         let mut state = self.lock();
         let name = Name(root, path.to_owned());
         let Some(&inode) = state.visible.files.get(&name) else {
             return;
         };
-        match change {
-            None => {
-                state.visible.files.remove(&name);
-                state.durable.files.remove(&name);
-            }
-            Some(change) => {
-                let inode = &mut state.inodes[inode];
-                change(&mut inode.visible);
-                inode.durable = inode.visible.clone();
-                inode.pending.clear();
-            }
-        }
+        let inode = &mut state.inodes[inode];
+        change(&mut inode.visible);
+        inode.durable.clone_from(&inode.visible);
+        inode.pending.clear();
+    }
+
+    /// Remove a file at rest.
+    pub fn erase(&self, root: Root, path: &str) {
+        let mut state = self.lock();
+        let name = Name(root, path.to_owned());
+        state.visible.files.remove(&name);
+        state.durable.files.remove(&name);
     }
 }
 

@@ -99,7 +99,8 @@ impl<D: Disk> Namespace<D> {
         self.append(key, &[], 0, timestamp, Some(old), Class::TOMBSTONE)?;
         let freed = old.header.map_or(0, |header| u64::from(header.meta.length));
         self.totals.payload_bytes = self.totals.payload_bytes.saturating_sub(freed);
-        self.totals.entries -= 1;
+        // Damage may have hidden keys from the count.
+        self.totals.entries = self.totals.entries.saturating_sub(1);
         self.push_totals();
         self.commit_if_always()
     }
