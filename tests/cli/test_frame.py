@@ -288,7 +288,7 @@ def test_a_grid_that_is_not_there_is_exit_4(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_used_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the system says of a file is told in a line; other trouble stays a fault with a trace."""
+    """What the system says of a file is told in a line; other trouble keeps its trace."""
     fault = PermissionError(13, "Permission denied", "/root/x")
     assert failure.report(fault, Settings()) == 5
     told = capsys.readouterr().err

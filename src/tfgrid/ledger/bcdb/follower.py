@@ -234,10 +234,10 @@ class Follower:
         return [Entry.at(self.size + n, leaf) for n, leaf in enumerate(page.leaves)]
 
     async def _judge(self, size: int, root: str) -> None:
-        """Halt if the ledger has signed another history than ours, after an answer that did not fit.
+        """Halt if the ledger has signed another history, after an answer that did not fit.
 
-        It is asked for the last of our `size` leaves: with its proof under a signed checkpoint comes
-        what the ledger holds for the past before it. Without such a proof nothing is proven.
+        It is asked for the last of our `size` leaves: with its proof under a signed checkpoint
+        comes what the ledger holds for the past before it. Without it nothing is proven.
         """
         try:
             answer = await ask(self._transport, f"entries/{size - 1}", Inclusion)

@@ -210,5 +210,6 @@ def check_plan(plan: Plan, view: bcdb.View, now_ms: int) -> None:
         price = money_text(plan.proposal.placement.price_per_day)
         raise errors.Conflict(
             "TFG-2352", f"the plan was made at record {plan.size} and holds no more: {fault.what}",
-            where=agreement.name, hint=fault.hint or "plan again", cause=fault.code, price_per_day=price,
+            where=agreement.name, hint=fault.hint or "plan again", cause=fault.code,
+            price_per_day=price,
         ) from fault  # fmt: skip
