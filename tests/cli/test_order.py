@@ -311,8 +311,14 @@ def test_the_hello_example_plans_and_is_registered(ground: Ground, tmp_path: Pat
         packed, name="hello-web", config=flist.Config(arguments=("/httpd",)), store=store,
         keyring=create.keyring(ground.paths, ground.grid, "expert"),
     )  # fmt: skip
-    example = str(Path(__file__).parents[2] / "examples" / "hello")
-    plan = _json(ground, "plan", example, "--name", "example")
+    recipe = Path(__file__).parents[2] / "examples" / "hello" / "recipe.yaml"
+    example = str(tmp_path / "recipe.yaml")  # another version than the hello of these tests
+    Path(example).write_text(recipe.read_text().replace("version: 1.0.0", "version: 1.0.1"))
+    assert ground.run("recipe", "lint", example).exit_code == 0
+    assert "is not published here" in _json(ground, "plan", example)["obstacle"]
+    order = (example, "--name", "example", "--set", "host=example.grid.localhost")
+    plan = _json(ground, "plan", *order)
+    _json(ground, "recipe", "publish", example)
     assert {row["workload"] for row in plan["rows"]} == {"web", "page"}
-    made = _json(ground, "deploy", example, "--name", "example", "--yes", "--no-wait")
+    made = _json(ground, "deploy", *order, "--yes", "--no-wait")
     assert made["phase"] == "approved"

@@ -257,10 +257,8 @@ def deploy(
         return
     show(settings, answer, _deployed_text)
     if answer.phase == "proposed":
-        hints(
-            settings, *(f"tfgrid contract sign {answer.name} --as {who}" for who in answer.asked[:2]),
-            f"tfgrid contract show {answer.name}",
-        )  # fmt: skip
+        signing = [f"tfgrid contract sign {answer.name} --as {who}" for who in answer.asked[:2]]
+        hints(settings, *signing, f"tfgrid contract show {answer.name}")
         click.get_current_context().exit(int(ExitCode.WAITING))
     certificate = localgrid.find(grid_directory(settings)).root_certificate
     asking = [web.curl(url, certificate) for url in answer.urls[:1] if answer.phase == "running"]
