@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -11,9 +14,12 @@ from tests.zos import scenes
 from tests.zos.scenes import CONTRACT, receipt
 from tfgrid.agents.zos.core0 import inventory
 from tfgrid.agents.zos.core0.backoff import Backoff, first_delay_ms
+from tfgrid.agents.zos.core0.loop import Core0
 from tfgrid.agents.zos.core0.outbox import Outbox, refusals_max
 from tfgrid.core import errors, host, limits
-from tfgrid.core.host import ItemKey, MemoryHost
+from tfgrid.core.clock import SystemClock
+from tfgrid.core.host import ItemKey, MemoryHost, Observed
+from tfgrid.core.ids import IdentityId, NodeId
 from tfgrid.core.log import Log
 from tfgrid.core.rng import SeededRng
 from tfgrid.core.schema import Value
@@ -189,3 +195,38 @@ def test_receipts_are_of_the_ledger_s_types() -> None:
     (waiting,) = outbox
     assert isinstance(waiting, contracts.Receipt)
     assert ItemKey("container", f"{waiting.contract}/web").kind == "container"
+
+
+def test_a_node_that_cannot_look_says_so() -> None:
+    """While its machine cannot be looked at, what a node tells has the reason; then no more."""
+
+    class Host:
+        """A machine that can be looked at when `fault` is empty."""
+
+        fault = "the sealed thing does not open"
+
+        async def observe(self) -> dict[ItemKey, Observed]:
+            """What there is, or the fault."""
+            if self.fault:
+                raise errors.VerificationFailed("TFG-1402", self.fault)
+            return {}
+
+    host = Host()
+    follower = SimpleNamespace(halted=None, stale_seconds=lambda: 0)
+    seams = SimpleNamespace(
+        host=host, store=MemoryStore(), log=_log(), clock=SystemClock(), rng=SeededRng("x")
+    )
+    node = Core0(NodeId(IdentityId("a" * 64)), cast("Any", None), cast("Any", follower),
+                       cast("Any", seams))  # fmt: skip
+    node.caught_up = True
+    cast("Any", node)._plan = lambda _observed: None
+
+    async def turn() -> str:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await node._work()
+        return str(node.report().reason)
+
+    assert "does not open" in asyncio.run(turn())
+    host.fault = ""
+    assert asyncio.run(turn()) == ""

@@ -120,4 +120,6 @@ def _node_lacks(directory: Path, grid: GridFile) -> str:
         return fault.what
     if status is None:
         return "has said nothing yet"
-    return "" if status.phase == "following" else f"{status.phase}: {status.reason}".rstrip(": ")
+    if status.phase == "following" and not status.reason:
+        return ""
+    return f"{status.phase}: {status.reason}".rstrip(": ")

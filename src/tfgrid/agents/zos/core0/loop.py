@@ -104,6 +104,7 @@ class Core0:
         self._tell = asyncio.Event()
         self._news = asyncio.Event()
         self._unreachable = ""
+        self._blind = ""
 
     async def run(self) -> None:
         """Follow, work, tell and beat until cancelled. Cancelling leaves the machine as it is."""
@@ -149,6 +150,7 @@ class Core0:
         reasons = {
             "halted": self.follower.halted.reason if self.follower.halted else "",
             "starting": self._unreachable or "reads to the head of the ledger",
+            "following": self._blind,
             "stale": f"no fresh head: {self._unreachable or 'the ledger stands still'}",
         }
         return Report(
@@ -222,7 +224,9 @@ class Core0:
         while True:
             try:
                 self._plan(await self._seams.host.observe())
+                self._blind = ""
             except errors.GridError as fault:
+                self._blind = f"cannot look at its machine: {fault.what}"
                 self._seams.log.warning("cannot look", code=fault.code, reason=fault.what)
             await self._nap(self._wake, self._seconds_to_next())
             await self._seams.clock.sleep(settle_seconds)

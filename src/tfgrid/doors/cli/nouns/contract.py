@@ -137,6 +137,11 @@ async def _why(settings: Settings, word: str) -> tuple[answers.Why, errors.Unrea
         names = session.node_names()
         reasons = [] if fault else _silences(session, state, said)
         reasons += [
+            f"{names.get(node, node[:10])}: {status.get('phase', '')}, {status['reason']}"
+            for node, (_, status) in said.items()
+            if node in state.nodes and status.get("reason")
+        ]
+        reasons += [
             f"{names.get(node, node[:10])}: {item.get('name', '')} {item.get('condition', '')}"
             f": {item.get('reason', '')}".rstrip(": ")
             for node, (_, status) in said.items()
