@@ -361,8 +361,9 @@ def _refused(task: _Search, empty: Placed | None, payment: Payment, *, explain: 
             for one in likes.values()
             for reason in _static_reasons(one, seat, payment)
         ]
-        blocked = task.blocked.get(seat.node.node) if empty is None else None
-        if blocked:
+        if empty is None and any(seat is one for one in task.candidates[workload.name]):
+            # One that an alike workload had tried, or that is alike another, was not tried again.
+            blocked = task.blocked.get(seat.node.node, "fits by itself, but not beside the others")
             found.append(f"{workload.name}: {blocked}")
         if found:
             reasons[seat.node.node] = tuple(found)
