@@ -215,10 +215,10 @@ def test_depth_is_counted_outside_strings_only() -> None:
 )
 def test_no_document_is_looked_at_twice(data: bytes) -> None:
     """Unfinished strings and escaped quotes cost no more than their length."""
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(errors.BadInput):
         canonical.parse(data, Sample)
-    assert time.perf_counter() - began < 0.25
+    assert time.process_time() - began < 0.25
 
 
 def test_oversize_is_refused_unread() -> None:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from tfgrid.doors.localgrid.model import GridFile, Paths
-from tfgrid.jumpscale.sal import claims
+from tfgrid.jumpscale.sal import claims, processes
 
 __all__ = ["contained", "left_behind"]
 
@@ -63,6 +63,8 @@ def _processes(grid: str, root: Path) -> list[str]:
             groups = (folder / "cgroup").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue
+        if processes.start_ticks(int(folder.name)) is None:
+            continue  # it has ended, and holds nothing; who started it has not asked how
         ours = f"{root}/" in command or f"{root} " in command or f"tfgrid/{grid}" in command
         if (ours or grid in groups) and "tfgrid down" not in command:
             found.append(f"process {folder.name}: {command.strip()[:80]}")
