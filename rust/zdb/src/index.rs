@@ -17,6 +17,8 @@ pub const PAGE_ENTRIES: usize = (PAGE_BYTES - PAGE_HEADER_BYTES) / ENTRY_BYTES;
 const PAGE_HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 16;
 const MAGIC: &[u8; 8] = b"TFZDBidx";
+/// Room for entries that is kept after a batch was written.
+const KEPT_ENTRIES: usize = 8192;
 /// How often to guess where an entry is before halving.
 const GUESSES_MAX: usize = 4;
 
@@ -211,6 +213,7 @@ impl<F: DiskFile> Index<F> {
         self.full_pages += full as u64;
         self.recent.drain(..full * PAGE_ENTRIES);
         self.written = ready - full * PAGE_ENTRIES;
+        self.recent.shrink_to(KEPT_ENTRIES);
         Ok(())
     }
 

@@ -197,6 +197,32 @@ impl Table {
         self.count += 1;
     }
 
+    /// Add a key unless there is one of the same hash; says whether it was added.
+    pub fn insert_new(&mut self, hash: u32, location: Location) -> bool {
+        let index = self.bucket_of(hash);
+        if self.buckets[index].slots.len() >= BUCKET_SLOTS_MAX {
+            let same = |slot: &Slot| slot.hash == hash;
+            let free = self.buckets[index].slots.find(spread(hash), same).is_none();
+            if free {
+                self.insert(hash, location);
+            }
+            return free;
+        }
+        let slots = &mut self.buckets[index].slots;
+        match slots.entry(
+            spread(hash),
+            |slot| slot.hash == hash,
+            |slot| spread(slot.hash),
+        ) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(Slot { hash, location });
+                self.count += 1;
+                true
+            }
+        }
+    }
+
     /// Move the key at `old` to `new`; false when there is none.
     pub fn replace(&mut self, hash: u32, old: Place, new: Location) -> bool {
         let index = self.bucket_of(hash);

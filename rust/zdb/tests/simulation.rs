@@ -233,7 +233,7 @@ impl Run {
     }
 
     fn verify_after_restart(&mut self, reported: bool) {
-        let damaged = self.damaged;
+        let (damaged, durable) = (self.damaged, self.durable_commits());
         // Without any sync the index may outlive data: that is an error by name, never a value.
         let may_be_damaged = damaged || self.options.sync == SyncMode::None;
         let engine = self.engine.as_ref().expect("running");
@@ -266,9 +266,11 @@ impl Run {
                 known.may.iter().map(brief).collect::<Vec<_>>(),
                 self.trace.join("\n")
             );
-            known.may = [value.clone()].into();
             if damaged {
                 known.may = known.ever.clone();
+            } else if durable {
+                // Elsewhere what a kill left may still go with the power.
+                known.may = [value.clone()].into();
             }
             known.now = value;
         }

@@ -11,7 +11,8 @@ use crate::manifest::{self, create, Manifest};
 use crate::segment::{self, Met, Segment, Walk};
 use crate::table::{Class, Location, Table};
 use crate::{
-    Disk, DiskFile, Error, Loss, Mode, Place, Report, Result, Root, Scratch, DEFAULT_NAMESPACE,
+    Disk, DiskFile, Error, Loss, Mode, Place, Report, Result, Root, Scratch, SyncMode,
+    DEFAULT_NAMESPACE,
 };
 
 /// The smallest record of sequential mode: how many ids a damaged stretch may have held.
@@ -172,13 +173,13 @@ impl<D: Disk> Namespace<D> {
         for file in self.manifest.first..=self.manifest.last {
             sound = self.load_file(file, report)?;
         }
+        if self.totals.inexact {
+            self.measure()?;
+        }
         self.totals.entries = match self.manifest.mode {
             Mode::User => self.table.len() as u64,
             Mode::Sequential => self.totals.entries,
         };
-        if self.totals.inexact {
-            self.measure()?;
-        }
         if !sound && self.read_only.is_none() {
             // Nothing is written over what was there, so that what is lost stays known as lost.
             let mut manifest = self.manifest.clone();
@@ -291,14 +292,20 @@ impl<D: Disk> Namespace<D> {
         Ok(sound)
     }
 
-    /// Before the end of the log is believed: make it durable, and read it from the disk itself.
+    /// Before the end of the log is believed: read it from the disk itself, and make it durable.
     ///
-    /// After a failed fsync the system may show bytes that it will never write.
+    /// After a failed fsync the system may show bytes that it will never write. Where replies do not
+    /// wait for an fsync, neither does the start: the next one comes when it is due.
     fn settle_tail(&mut self, from: u32) -> Result<()> {
         let handle = Arc::clone(&self.active().handle);
-        if let Err(error) = handle.sync() {
-            let file = self.manifest.last;
-            self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
+        let waits = matches!(self.settings.sync, SyncMode::Group | SyncMode::Always);
+        if waits {
+            if let Err(error) = handle.sync() {
+                let file = self.manifest.last;
+                self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
+            }
+        } else {
+            self.unsynced_since_ms = Some(0);
         }
         handle.drop_cache(u64::from(from));
         let bytes = handle
@@ -340,7 +347,17 @@ impl<D: Disk> Namespace<D> {
         }
         let aligned = good_end.max(SEGMENT_HEADER_BYTES);
         self.totals.end = aligned;
-        (self.written, self.synced) = (aligned, aligned);
+        let covered = self
+            .indexes
+            .last()
+            .and_then(Option::as_ref)
+            .map_or(0, Index::covered);
+        let durable = if self.unsynced_since_ms.is_some() {
+            covered
+        } else {
+            aligned
+        };
+        (self.written, self.synced) = (aligned, durable.min(aligned));
         self.active_mut().bytes = u64::from(aligned);
         Ok(())
     }
@@ -466,7 +483,7 @@ impl<D: Disk> Namespace<D> {
         if let Some(indexed) = indexed {
             indexed.amend(self.totals);
             // Never of what may not be durable. A failure is mended at the next start.
-            if self.read_only.is_none() {
+            if self.read_only.is_none() && !(is_last && self.unsynced_since_ms.is_some()) {
                 let _ = indexed.write(end).and_then(|()| indexed.sync());
                 self.dirty.insert(file);
             }
@@ -601,6 +618,10 @@ impl<D: Disk> Namespace<D> {
         if sequential && !is_some(parent) && !location.is_tombstone() {
             return Ok(None);
         }
+        let fresh = !sequential && !is_some(parent) && !location.is_tombstone();
+        if fresh && self.table.insert_new(entry.mark, location) {
+            return Ok(None);
+        }
         let mut scratch = Scratch::default();
         let mut own = None;
         if sequential && key.is_none() {
@@ -622,9 +643,10 @@ impl<D: Disk> Namespace<D> {
                 Some(own) => Some(own),
                 None => self.key_at(location.place(), &mut scratch)?,
             };
+            // A slot whose record was dropped or cannot be read has nobody else to claim it.
             self.table.find(hash, |other| {
                 let other = self.key_at(other.place(), &mut scratch)?;
-                Ok::<_, Error>(other.is_some() && other == own)
+                Ok::<_, Error>(other.is_none() || own.is_none() || other == own)
             })?
         } else {
             None
@@ -695,13 +717,18 @@ impl<D: Disk> Namespace<D> {
             return Ok(());
         }
         let mut scratch = Scratch::default();
-        let mut bytes = 0;
-        for (_, location) in self.table.iter() {
+        let (mut bytes, mut dropped) = (0, Vec::new());
+        for (hash, location) in self.table.iter() {
             match self.fetch(location.place(), 0, &mut scratch) {
                 Ok(Some(header)) => bytes += u64::from(header.meta.length),
-                Ok(None) | Err(Error::Damaged { .. }) => {}
+                // A key whose delete was dropped together with it.
+                Ok(None) => dropped.push((hash, location)),
+                Err(Error::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
+        }
+        for (hash, location) in dropped {
+            self.table.remove(hash, location.place());
         }
         self.totals.payload_bytes = bytes;
         Ok(())

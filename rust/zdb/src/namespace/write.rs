@@ -15,6 +15,8 @@ use crate::{
 
 /// Index entries that are written together.
 const INDEX_BATCH_ENTRIES: usize = 4096;
+/// Index entries that may wait for an fsync: so many records are synced early.
+const INDEX_WAITING_MAX: usize = 16 * INDEX_BATCH_ENTRIES;
 /// Data bytes after which index entries are written although they are few: what a start must read.
 const INDEX_BATCH_DATA_BYTES: u32 = 16 << 20;
 /// A buffer that grew beyond this is given back after its commit.
@@ -263,7 +265,10 @@ impl<D: Disk> Namespace<D> {
         };
         let due = match self.settings.sync {
             SyncMode::Always | SyncMode::Group => true,
-            SyncMode::Interval(period) => now_ms.saturating_sub(since) >= period,
+            SyncMode::Interval(period) => {
+                let many = self.active_index().waiting() >= INDEX_WAITING_MAX;
+                many || now_ms.saturating_sub(since) >= period
+            }
             SyncMode::None => false,
         };
         if due {
