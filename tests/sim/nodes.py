@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Protocol
 
@@ -153,7 +153,6 @@ class SimNode:
             roles=("compute", "gateway") if gateway else ("compute",),
             domains=("grid.test",) if gateway else (),
         )  # fmt: skip
-        self.tamper: Callable[[Core0], None] = lambda _core: None
 
     @property
     def halted(self) -> bool:
@@ -191,7 +190,6 @@ class SimNode:
         )  # fmt: skip
         self.core = Core0(self.id, offer, follower, seams)
         self.judge.recalled(self, self._unsaid, list(self.core.outbox))
-        self.tamper(self.core)
         self.task = self._loop.create_task(self.core.run())
 
     async def crash(self) -> None:

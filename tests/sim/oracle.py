@@ -197,10 +197,9 @@ class Oracle:
             self._read = position + 1
 
     def _count(self, header: bcdb.Header, at: int, body: bytes) -> None:
-        if header.kind.startswith("contract."):
-            if (header.author, header.body_hash) in self._bodies:
-                raise self._broken(f"3: the log has the same {header.kind} twice")
-            self._bodies.add((header.author, header.body_hash))
+        if (header.author, header.body_hash) in self._bodies:
+            raise self._broken(f"3: the log has the same {header.kind} twice")
+        self._bodies.add((header.author, header.body_hash))
         if header.kind == "contract.propose":
             proposal = canonical.parse(body, contract.Proposal)
             name = contract.contract_id(proposal.agreement)

@@ -206,7 +206,9 @@ class Bot:
             wish = self.wishes[0]
             try:
                 await self._carry_out(wish)
-            except (errors.NoFit, errors.Conflict, errors.StillGoing) as fault:
+            except (errors.NoFit, errors.Conflict) as fault:
+                if fault.code not in {"TFG-2350", "TFG-2417", "TFG-4512"}:
+                    raise  # Nothing but no room and the end of a contract may stop an order.
                 self._ground.note(f"{wish.order.name} given up: {fault.code} {fault.what}")
             self.wishes.pop(0)
 

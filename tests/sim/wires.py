@@ -31,7 +31,7 @@ class Wire:
         self.loss = 0.0
         self.repeat = 0.0
         self._rng = rng
-        self._answered = answered
+        self.answered = answered
 
     async def send(self, request: Request, *, timeout_seconds: float = 10) -> Response:
         """See `core.transport.Transport.send`."""
@@ -51,7 +51,7 @@ class Wire:
         await asyncio.sleep(0.001 + self._rng.below(40) / 1000)
         if self.cut or self.server() is None or self._rng.chance(self.loss):
             await self._silence(request, timeout_seconds)
-        self._answered(request, response)
+        self.answered(request, response)
         return response
 
     async def _silence(self, request: Request, seconds: float) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from tests.sim.books import Books
 from tests.sim.nodes import SimNode
-from tests.sim.oracle import Broken, Facts, Oracle
+from tests.sim.oracle import Broken, Facts, Oracle, halt_grace_seconds
 from tests.sim.people import Bot, Expert, Farmer, Ground, image
 from tests.sim.virtual import NodeClock, VirtualLoop, remembered, run
 from tests.sim.wires import Wire
-from tfgrid.agents.zos.core0.loop import Core0
+from tfgrid.core import errors
 from tfgrid.core.rng import SeededRng
 from tfgrid.core.transport import Handler
 from tfgrid.ledger import bcdb, contract, farm
@@ -22,7 +22,7 @@ __all__ = ["Plan", "World", "simulate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How large and long a run is. `tamper` spoils each node, to prove that it is seen."""
+    """How large and long a run is, and whether nodes are shown a rewritten history."""
 
     seed: int
     nodes: int = 5
@@ -31,7 +31,6 @@ class Plan:
     seconds: int = 60
     calm_seconds: int = 400
     rewrites: bool = False
-    tamper: Callable[[Core0], None] = lambda _core: None
 
 
 class World:
@@ -71,7 +70,7 @@ class World:
             wire=self._wire(), trust=self.trust, registry=self.registry, judge=self.oracle,
             farm_id=self.farmer.farm, gateway=index % 4 == 0,
         )  # fmt: skip
-        node.tamper = self.plan.tamper
+        node.wire.loss, node.wire.repeat = 0.05, 0.3
         return node
 
     # The run
@@ -84,12 +83,14 @@ class World:
             await bot.open()
         for node in self.nodes:
             node.start()
-        await self._until(self._all_admitted, 60, "every node is admitted")
+        await self._until(self._all_admitted, 300, "every node is admitted")
         for bot in self.bots:
             bot.start()
         self._tasks = [self.loop.create_task(part) for part in (self._trouble(), self._watch())]
+        if self.plan.rewrites:
+            self._tasks.append(self.loop.create_task(self._betray()))
         await asyncio.wait(
-            self._tasks, timeout=self.plan.seconds, return_when=asyncio.FIRST_EXCEPTION
+            self._tasks[:2], timeout=self.plan.seconds, return_when=asyncio.FIRST_EXCEPTION
         )
         self._judge()
         self._tasks[0].cancel()
@@ -133,6 +134,7 @@ class World:
                 if node.name not in self.oracle.excused:
                     raise Broken(f"4: {node.name} halted although nobody lied to it")
                 self.oracle.halted_at[node.name] = self.loop.seconds
+                self._tasks.append(self.loop.create_task(self._provoke(node)))
         for task in (*self._tasks, *self._troubles, *(b.task for b in self.bots if b.task)):
             if task.done() and not task.cancelled() and task.exception():
                 raise task.exception() or AssertionError
@@ -214,7 +216,10 @@ class World:
             return
         if not self.books.refuses_backup():
             raise Broken("4: the ledger opened an older copy of itself")
-        self.books.restart()
+        try:
+            self.books.restart()
+        except errors.VerificationFailed as fault:
+            raise Broken(f"4: the ledger does not open: {fault}") from fault
         self.books.keep_backup()
         self.oracle.note(f"ledger is back with {self.books.ledger.head[1].size} entries")
         self.oracle.check_log()
@@ -271,11 +276,27 @@ class World:
 
     async def _rewrite(self, node: SimNode, _seconds: float) -> None:
         """From now on this node is shown another history that the ledger's own keys signed."""
-        if node.core is None or node.core.follower.size < 4:
+        if node.core is None or node.core.follower.size < 4 or node.name in self.oracle.excused:
             return
         self.oracle.excused.add(node.name)
         self.oracle.note(f"{node.name} is lied to")
         node.wire.server = lambda: self.liar.handle
+        node.wire.answered = lambda _request, _response: None
+
+    async def _betray(self) -> None:
+        """Lie to a node that has something to lose, once there is one."""
+        await asyncio.sleep(self.rng.below(self.plan.seconds))
+        while True:
+            await asyncio.sleep(1)
+            for node in self.nodes:
+                if any(key.kind == "container" for key in node.running):
+                    return await self._rewrite(node, 0)
+
+    async def _provoke(self, node: SimNode) -> None:
+        """Let containers of a node that halted end; it must not start them again."""
+        await asyncio.sleep(2 * halt_grace_seconds)
+        for _container in range(3):
+            await self._exit(node, 0)
 
     async def _heal(self) -> None:
         self.oracle.note("calm")
@@ -301,13 +322,19 @@ class World:
     # The end
 
     def _settled(self) -> bool:
-        """Whether all is ordered, and is as the records say wherever nobody was lied to."""
+        """Whether all is ordered and as the records say, and whoever was lied to has halted."""
         self.oracle.refresh()
         return (
             not any(bot.wishes for bot in self.bots)
+            and all(self._has_halted(name) for name in self.oracle.excused)
             and all(self._is_so(name, facts) for name, facts in self.oracle.contracts.items())
             and all(self._is_told(bot) for bot in self.bots)
         )
+
+    def _has_halted(self, name: str) -> bool:
+        """Whether a node has stopped obeying for long enough to be judged by it."""
+        since = self.oracle.halted_at.get(name)
+        return since is not None and self.loop.seconds > since + 3 * halt_grace_seconds
 
     def _is_so(self, name: str, facts: Facts) -> bool:
         """Whether every node does what a contract's records ask, and has said so."""
