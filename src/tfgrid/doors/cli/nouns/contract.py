@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from tfgrid.core import errors, limits
-from tfgrid.doors.cli import answers, portrait, render
+from tfgrid.doors.cli import answers, portrait
 from tfgrid.doors.cli.frame import (
     ExitCode,
     Noun,
@@ -161,8 +161,8 @@ def _silences(
     names = session.node_names()
     heard = {node: said[node][0] if node in said else 0 for node in state.nodes}
     return [
-        f"{names.get(node, node[:10])}: silent, last heard of "
-        f"{render.ago(at, session.now_ms)}; what it runs may run on"
+        f"{names.get(node, node[:10])}: silent for more than {limits.heartbeat_silent_seconds} s; "
+        "what it runs may run on"
         for node, at in heard.items()
         if session.now_ms - at > limits.heartbeat_silent_seconds * 1000
     ]
