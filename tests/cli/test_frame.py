@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from tests.cli.ground import run
 from tfgrid.core import errors
-from tfgrid.doors.cli import answers
+from tfgrid.doors.cli import answers, render
 from tfgrid.doors.cli.frame import (
     ExitCode,
     Leaf,
@@ -295,3 +296,15 @@ def test_a_file_that_may_not_be_used_is_no_fault(capsys: pytest.CaptureFixture[s
     assert "error: /root/x: permission denied" in told
     assert "Traceback" not in told
     assert failure.report(PermissionError(13, "no name"), Settings()) == 1
+
+
+def test_sentences_go_below_their_rows_where_it_is_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a narrow terminal no digest is cut in two, and no line is wider than the terminal."""
+    monkeypatch.setattr(Settings, "colour", True)
+    monkeypatch.setenv("COLUMNS", "60")
+    row = ("+ web-1", "container", "n2", "472574bbc6", "cheapest of 4 that fit; " * 5)
+    told = render.table(Settings(), ("workload", "kind", "node", "digest", "why there"), [row])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", told).splitlines()
+    assert "472574bbc6" in lines[1]
+    assert lines[2].startswith("      cheapest of 4")
+    assert max(len(line.rstrip()) for line in lines) <= 60

@@ -6,6 +6,7 @@ State is a word first and a colour second, so nothing is lost without colour.
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,16 +15,26 @@ from tfgrid.doors.cli.frame import Settings, cell
 
 __all__ = ["ago", "cores", "field_list", "moment", "table"]
 
+_SENTENCE_CHARS: Final = 24
+_INDENT: Final = " " * 6
 _GOOD: Final = frozenset({"ok", "ready", "running", "approve", "admitted", "following"})
 _BAD: Final = frozenset({"blocking", "failed", "refused", "stopped", "rejected", "halted"})
 _WAITING: Final = frozenset({"note", "proposed", "approved", "accepted", "degraded", "stale"})
 
 
 def table(settings: Settings, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows under headings: boxed and coloured on a terminal, aligned text elsewhere."""
-    if settings.colour:
-        return _rich_table(columns, rows)
-    return plain_table(columns, rows)
+    """Rows under headings: coloured on a terminal, aligned text elsewhere.
+
+    Where a terminal is too narrow for a last column of sentences, they go below their rows.
+    """
+    if not settings.colour:
+        return plain_table(columns, rows)
+    width = shutil.get_terminal_size().columns
+    plain = plain_table(columns, rows).splitlines()
+    longest = max((len(row[-1]) for row in rows), default=0)
+    if longest > _SENTENCE_CHARS and max(map(len, plain)) > width:
+        return _narrow_table(columns, rows, width)
+    return _rich_table(columns, rows)
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -34,6 +45,20 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _narrow_table(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """The table without its last column, which follows each row, indented and wrapped."""
+    table_lines = _rich_table(columns[:-1], [row[:-1] for row in rows]).splitlines()
+    if len(table_lines) != len(rows) + 1:
+        return _rich_table(columns, rows)  # rows that are folded themselves: nothing is gained
+    lines = [table_lines[0]]
+    for line, row in zip(table_lines[1:], rows, strict=True):
+        lines.append(line)
+        lines += textwrap.wrap(
+            cell(row[-1]), max(width, 24), initial_indent=_INDENT, subsequent_indent=_INDENT
+        )
+    return "\n".join(lines)
 
 
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
