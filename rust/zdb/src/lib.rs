@@ -43,6 +43,7 @@ mod manifest;
 mod namespace;
 mod segment;
 mod table;
+pub mod tools;
 mod types;
 
 pub use disk::{Dice, Disk, DiskFile, Faults, RealDisk, Root, SimulatedDisk, SimulatedFile};
