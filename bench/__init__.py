@@ -17,6 +17,7 @@ figure means and what was found.
 | `image` | packing, fetching and checking an image, beside sha256sum |
 | `ledger` | entries a second, and how fast a follower verifies them |
 | `planner` | a plan over ten thousand nodes |
+| `zdb` | Zero-DB beside Redis: rates, durability, memory, restart |
 """
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "rest",
     "start",
     "table",
+    "zdb",
 ]

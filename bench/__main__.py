@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import container, image, ledger, page, planner, rest, start, table
+from bench import container, image, ledger, page, planner, rest, start, table, zdb
 from bench.figures import Report
 from bench.ground import Ground
 from tfgrid.core import errors
@@ -31,6 +31,7 @@ BENCHMARKS: Final[dict[str, Callable[[Ground, int], Report]]] = {
     "image": image.measure,
     "ledger": ledger.measure,
     "planner": planner.measure,
+    "zdb": zdb.measure,
 }
 
 

@@ -9,5 +9,5 @@ __version__: str
 # The RFC 6962 root over concatenated 32-byte leaf hashes; ValueError on another length.
 def merkle_root(leaves: bytes) -> bytes: ...
 
-# The Zero-DB server as a command line says, until it is asked to end; the exit code. It takes the whole process.
+# The Zero-DB server, or a tool for its files, as a command line says; the exit code. It takes the whole process.
 def zdb_main(arguments: Sequence[str]) -> int: ...

@@ -276,7 +276,8 @@ def test_properties_hold_a_namespace_to_its_rules(
         set_to("freeze", "1")
         frozen = Error("Namespace is temporarily frozen (read-write disabled)")
         for words in (("SET", "k", "x"), ("GET", "k"), ("MGET", "k"), ("DEL", "k"), ("SCAN",),
-                      ("EXISTS", "k"), ("HISTORY", "k"), ("KSCAN", "k"), ("KEYCUR", "k")):  # fmt: skip
+                      ("EXISTS", "k"), ("HISTORY", "k"), ("KSCAN", "k"),
+                      ("KEYCUR", "k")):  # fmt: skip
             assert call(*words) == frozen, words
         set_to("freeze", "0")
         assert call("GET", "k") == b"1234"

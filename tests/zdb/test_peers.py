@@ -108,7 +108,8 @@ def test_the_programs_of_redis_work(server: Running) -> None:
         assert answer.stdout == '"cli"\n'
     if shutil.which("redis-benchmark"):
         answer = subprocess.run(
-            ["redis-benchmark", *where, "-t", "set,get", "-n", "2000", "-P", "16", "-q", "-r", "99"],
+            ["redis-benchmark", *where, "-t", "set,get", "-n", "2000", "-P", "16", "-q",
+             "-r", "99"],
             capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
         assert "WARNING" not in answer.stdout + answer.stderr

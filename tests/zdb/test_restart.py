@@ -20,7 +20,8 @@ def test_properties_survive_restarts(tmp_path: Path) -> None:
     with serving(tmp_path) as server, server.wire() as wire:
         for name in ("seq", "user"):
             assert wire("NSNEW", name) == "OK"
-        for words in (("seq", "mode", "seq"), ("user", "maxsize", "1000"), ("user", "password", "pw"),
+        for words in (("seq", "mode", "seq"), ("user", "maxsize", "1000"),
+                      ("user", "password", "pw"),
                       ("user", "public", "0"), ("user", "worm", "1"), ("user", "lock", "1"),
                       ("seq", "freeze", "1"), ("user", "history", "last:3")):  # fmt: skip
             assert wire("NSSET", *words) == "OK"

@@ -24,12 +24,12 @@ fn merkle_root<'py>(py: Python<'py>, leaves: &[u8]) -> PyResult<Bound<'py, PyByt
     Ok(PyBytes::new(py, &root))
 }
 
-/// The Zero-DB server as a command line says, until it is asked to end; the exit code.
+/// The Zero-DB server, or a tool for its files, as a command line says; the exit code.
 ///
 /// It takes the whole process: signals are its own, and nothing else may run beside it.
 #[pyfunction]
 fn zdb_main(py: Python<'_>, arguments: Vec<String>) -> i32 {
-    py.allow_threads(|| tfgrid_zdb_server::serve(&arguments))
+    py.allow_threads(|| tfgrid_zdb_server::main(&arguments))
 }
 
 #[pymodule]

@@ -2,5 +2,5 @@
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    std::process::exit(tfgrid_zdb_server::serve(&arguments));
+    std::process::exit(tfgrid_zdb_server::main(&arguments));
 }

@@ -7,6 +7,7 @@
 //! | `wire` | requests and replies |
 //! | `commands` | the table of commands and their handlers |
 //! | `client`, `shared` | what the protocol knows of a client; what all commands share |
+//! | `tools` | what is done with files at rest |
 //! | `auth`, `hooks`, `net`, `log` | passwords, programs to tell, sockets, log lines |
 //!
 //! One thread does all of it; hooks alone run beside it.
@@ -20,8 +21,19 @@ mod net;
 mod options;
 mod shared;
 mod start;
+mod tools;
 mod turn;
 mod wire;
 
-pub use start::serve;
 pub use wire::resp;
+
+/// What a command line says: `serve` with its options (the word may be left out), or a tool with the data and the
+/// index directory; the exit code.
+#[must_use]
+pub fn main(arguments: &[String]) -> i32 {
+    match arguments.split_first() {
+        Some((word, rest)) if tools::WORDS.contains(&word.as_str()) => tools::run(word, rest),
+        Some((word, rest)) if word == "serve" => start::serve(rest),
+        _ => start::serve(arguments),
+    }
+}

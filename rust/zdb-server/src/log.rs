@@ -43,6 +43,58 @@ pub fn write(level: Level, event: &str, fields: &[(&str, Field<'_>)]) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// An object under way, for the tools' answers.
+#[derive(Debug)]
+pub struct Json(String);
+
+impl Json {
+    /// An object whose first field says what it is.
+    #[must_use]
+    pub fn new(kind: &str) -> Self {
+        Self("{\"kind\":".to_owned()).quoted(kind)
+    }
+
+    fn quoted(mut self, value: &str) -> Self {
+        quote(&mut self.0, value);
+        self
+    }
+
+    fn named(mut self, name: &str) -> Self {
+        self.0.push(',');
+        quote(&mut self.0, name);
+        self.0.push(':');
+        self
+    }
+
+    /// With a text.
+    #[must_use]
+    pub fn text(self, name: &str, value: &str) -> Self {
+        self.named(name).quoted(value)
+    }
+
+    /// With a number.
+    #[must_use]
+    pub fn number(self, name: &str, value: u64) -> Self {
+        let mut text = self.named(name);
+        let _ = write!(text.0, "{value}");
+        text
+    }
+
+    /// With a truth.
+    #[must_use]
+    pub fn flag(self, name: &str, value: bool) -> Self {
+        let mut text = self.named(name);
+        let _ = write!(text.0, "{value}");
+        text
+    }
+
+    /// The whole, on a line of its own.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("{}}}\n", self.0)
+    }
+}
+
 /// Write plain text for a person who asked for it.
 pub fn say(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());

@@ -14,7 +14,8 @@ own, one per physical device; here is everything around them.
 | `Entry`, `Version`, `Namespace` | what SCAN, HISTORY and NSINFO answer |
 | `Refused` | an error reply that is nothing else |
 | `Settings`, `Server` | how a server is to run; starting and stopping it through a launcher |
-| `Finding`, `check`, `repair`, `rebuild`, `dump`, `describe` | tools for files at rest |
+| `check`, `describe`, `dump`, `mend` | tools for files at rest |
+| `Report`, `Finding`, `Stored`, `StoredKey` | what they answer |
 
 The client has its own codec: HISTORY, SCAN and the secure forms of AUTH and SELECT are this
 server's own, so a Redis library would carry none of them and forty others.
@@ -31,24 +32,44 @@ if TYPE_CHECKING:
     from tfgrid.capacity.zdb.aio import AsyncClient
     from tfgrid.capacity.zdb.client import Client
     from tfgrid.capacity.zdb.server import Server, Settings
+    from tfgrid.capacity.zdb.tools import (
+        Finding,
+        Report,
+        Stored,
+        StoredKey,
+        check,
+        describe,
+        dump,
+        mend,
+    )
 
 __all__ = [
     "Address",
     "AsyncClient",
     "Client",
     "Entry",
+    "Finding",
     "Namespace",
     "Refused",
+    "Report",
     "Server",
     "Settings",
+    "Stored",
+    "StoredKey",
     "Version",
+    "check",
+    "describe",
+    "dump",
+    "mend",
 ]
 
 _HOMES = {"AsyncClient": "aio", "Client": "client", "Server": "server", "Settings": "server"}
+_TOOLS = {"Finding", "Report", "Stored", "StoredKey", "check", "describe", "dump", "mend"}
 
 
 def __getattr__(name: str) -> object:
     # Loaded on first use: the server's own process passes through here and needs none of it.
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _TOOLS:
         raise AttributeError(name)
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = _HOMES.get(name, "tools")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -45,6 +45,12 @@ __all__ = [
     "Version",
     "Why",
     "WorkloadRow",
+    "ZdbEntry",
+    "ZdbFinding",
+    "ZdbInfo",
+    "ZdbNamespace",
+    "ZdbReport",
+    "ZdbServe",
 ]
 
 
@@ -395,6 +401,65 @@ class Topic(Answer, frozen=True, tag="tfgrid.topic/1", tag_field="schema"):
     name: str
     title: str
     text: str
+
+
+class ZdbServe(Answer, frozen=True, tag="tfgrid.zdb-serve/1", tag_field="schema"):
+    """`zdb serve --dry-run`: the command line of the server's own process."""
+
+    arguments: list[str]
+
+
+class ZdbNamespace(Row, frozen=True):
+    """A namespace of a store; `mode` is who chooses keys."""
+
+    name: str
+    mode: str
+    entries: int
+    payload_bytes: int
+    payload_bytes_max: int
+    data_bytes: int
+    state: str
+
+
+class ZdbInfo(Answer, frozen=True, tag="tfgrid.zdb-info/1", tag_field="schema"):
+    """`zdb info`: what a running server says of itself."""
+
+    server: str
+    fields: dict[str, str]
+    namespaces: list[ZdbNamespace]
+
+
+class ZdbFinding(Row, frozen=True):
+    """Something wrong in a file; `lost` tells whether an acknowledged write may be gone."""
+
+    namespace: str
+    file: str
+    offset: int
+    length: int
+    what: str
+    lost: bool
+
+
+class ZdbReport(Answer, frozen=True, tag="tfgrid.zdb-report/1", tag_field="schema"):
+    """`zdb check`, `zdb repair`, `zdb rebuild`: what was found in files at rest."""
+
+    data: str
+    changed: bool
+    versions: int
+    findings: list[ZdbFinding]
+    namespaces: list[ZdbNamespace]
+
+
+class ZdbEntry(Answer, frozen=True, tag="tfgrid.zdb-entry/1", tag_field="schema"):
+    """`zdb dump`: one live key, in hexadecimal, and where its record is."""
+
+    namespace: str
+    key: str
+    length: int
+    timestamp: int
+    file: int
+    offset: int
+    crc: str
 
 
 class Completion(Answer, frozen=True, tag="tfgrid.completion/1", tag_field="schema"):

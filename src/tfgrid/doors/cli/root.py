@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, str]] = {
     "node": "Nodes: list, show.",
     "farm": "Farms: list.",
     "logs": "What a workload wrote.",
+    "zdb": "Zero-DB: serve, info, check, repair, rebuild, dump.",
     "help": "Error codes, exit codes, environment.",
     "completion": "Completion for bash, zsh or fish.",
 }
@@ -68,6 +69,10 @@ def load(word: str) -> click.Command:
             from tfgrid.doors.cli.nouns import logs
 
             return logs.COMMANDS[word]
+        case "zdb":
+            from tfgrid.doors.cli.nouns import zdb
+
+            return zdb.COMMANDS[word]
         case _:
             from tfgrid.doors.cli.nouns import topics
 

@@ -9,6 +9,7 @@
 | `image` | `image build list show verify` |
 | `node` | `node list show`, `farm list` |
 | `logs` | `logs` |
+| `zdb` | `zdb serve info check repair rebuild dump` |
 | `topics` | `help`, `completion` |
 """
 
@@ -21,4 +22,5 @@ __all__ = [
     "order",
     "recipe",
     "topics",
+    "zdb",
 ]
