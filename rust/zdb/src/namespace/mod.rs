@@ -1,12 +1,16 @@
 //! One namespace: its properties, its log, its index.
 //!
-//! `write` appends and commits, `read` answers, `walk` lists, `recover` opens, `compact` gives space
-//! back. Invariants: a place in the table or an index file is where a record was appended; the
-//! table's versions are the newest ones; index entries on disk are of durable records.
+//! `write` appends and commits, `rotate` moves on to another file, `read` answers, `walk` lists,
+//! `recover` opens (`load` a file, `replay` a record), `compact` gives space back. Invariants: a place
+//! in the table or an index file is where a record was appended; the table's versions are the newest
+//! ones; index entries on disk are of durable records.
 
 mod compact;
+mod load;
 mod read;
 mod recover;
+mod replay;
+mod rotate;
 mod walk;
 mod write;
 

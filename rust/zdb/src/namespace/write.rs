@@ -1,15 +1,11 @@
 //! Appending, committing, taking back, and moving on to the next data file.
 
-use std::sync::Arc;
-
 use super::{bump, Current, Mark, Namespace, Undo};
-use crate::format::{payload_crc, record_bytes, RecordHeader, SegmentHeader, SEGMENT_HEADER_BYTES};
-use crate::index::{self, is_some, write_all, Index, Totals, NOWHERE};
-use crate::manifest::{create, Manifest};
-use crate::segment::{self, Segment};
+use crate::format::{payload_crc, record_bytes, RecordHeader, SEGMENT_HEADER_BYTES};
+use crate::index::{is_some, write_all, NOWHERE};
 use crate::table::{Class, Location};
 use crate::{
-    Disk, DiskFile, Error, Meta, Mode, Place, Result, Root, SyncMode, Written, KEY_BYTES_MAX,
+    Disk, DiskFile, Error, Meta, Mode, Place, Result, SyncMode, Written, KEY_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
 };
 
@@ -107,7 +103,7 @@ impl<D: Disk> Namespace<D> {
         self.commit_if_always()
     }
 
-    fn may_write(&self) -> Result<()> {
+    pub(super) fn may_write(&self) -> Result<()> {
         if self.manifest.properties.freeze {
             return Err(Error::Frozen);
         }
@@ -436,133 +432,4 @@ impl<D: Disk> Namespace<D> {
         }
         Ok(())
     }
-
-    /// NSJUMP: close the current data file and begin another; returns the new file's number.
-    ///
-    /// # Errors
-    /// `ReadOnly`, `Write`.
-    pub fn jump(&mut self) -> Result<u32> {
-        self.rotate()?;
-        Ok(self.manifest.last)
-    }
-
-    fn rotate(&mut self) -> Result<()> {
-        self.settle()?;
-        let mut manifest = self.manifest.clone();
-        manifest.last += 1;
-        self.begin_file(manifest, self.totals.next_id)
-    }
-
-    /// Make the last file of `manifest` and go on in it; on failure all stays as it was.
-    pub(super) fn begin_file(&mut self, manifest: Manifest, first_id: u64) -> Result<()> {
-        let (file, uid, mode) = (manifest.last, manifest.uid, manifest.mode);
-        let header = SegmentHeader {
-            uid,
-            file,
-            mode,
-            generation: 0,
-            first_id,
-            logical_end: 0,
-        };
-        let (data, index) = match begin_files(&*self.disk, &self.name, &header) {
-            Ok(files) => files,
-            Err(error) => {
-                bump(&self.counters.data_errors);
-                return Err(Error::write("new data file", &error));
-            }
-        };
-        let anew = manifest.first == file;
-        self.save(manifest)?;
-        if anew {
-            (self.segments, self.indexes) = (Vec::new(), Vec::new());
-            self.index_bytes_closed = 0;
-        } else if mode == Mode::User {
-            if let Some(closed) = self.indexes.last_mut().and_then(Option::take) {
-                self.index_bytes_closed += closed.bytes();
-            }
-        }
-        self.segments.push(Some(data));
-        self.indexes.push(Some(index));
-        let end = SEGMENT_HEADER_BYTES;
-        self.totals = Totals {
-            end,
-            last: 0,
-            ..self.totals
-        };
-        (self.written, self.synced) = (end, end);
-        self.dirty.insert(file);
-        self.index_patience = 0;
-        Ok(())
-    }
-
-    /// FLUSH: remove every record and give the space back, durable on return. Ids begin at 0 again.
-    ///
-    /// # Errors
-    /// `Worm`, `Locked`, `Frozen`, `ReadOnly`, `Write`.
-    pub fn flush(&mut self) -> Result<()> {
-        if self.manifest.properties.worm {
-            return Err(Error::Worm);
-        }
-        self.may_write()?;
-        self.begin_anew(self.manifest.mode)
-    }
-
-    /// Go on in a new first file, and remove all others.
-    pub(super) fn begin_anew(&mut self, mode: Mode) -> Result<()> {
-        // What waits was not acknowledged; it goes with the rest, but if this fails it stays.
-        self.settle()?;
-        let gone = self.manifest.first..=self.manifest.last;
-        let mut manifest = self.manifest.clone();
-        manifest.last += 1;
-        manifest.first = manifest.last;
-        manifest.mode = mode;
-        self.begin_file(manifest, 0)?;
-        self.table = crate::table::Table::new();
-        self.totals = Totals {
-            end: self.totals.end,
-            ..Totals::default()
-        };
-        self.compaction = super::compact::Progress::default();
-        self.remove_files(gone);
-        Ok(())
-    }
-
-    /// Remove data and index files that the manifest no longer names; the next start retries.
-    pub(super) fn remove_files(&self, files: impl Iterator<Item = u32>) {
-        for file in files {
-            let _ = self
-                .disk
-                .remove(Root::Data, &self.path(&segment::name(file)));
-            let _ = self
-                .disk
-                .remove(Root::Index, &self.path(&index::name(file)));
-        }
-        for root in [Root::Data, Root::Index] {
-            let _ = self.disk.sync_folder(root, &self.name);
-        }
-    }
-}
-
-/// A data file and its index file.
-type NewFiles<F> = (Segment<F>, Index<F>);
-
-/// Make an empty data file and its index file, durably.
-///
-/// # Errors
-/// What the disk says.
-pub(super) fn begin_files<D: Disk>(
-    disk: &D,
-    folder: &str,
-    header: &SegmentHeader,
-) -> std::io::Result<NewFiles<D::File>> {
-    let path = |name: String| format!("{folder}/{name}");
-    let data = create(disk, Root::Data, &path(segment::name(header.file)))?;
-    write_all(&data, &header.encode(), 0)?;
-    data.sync()?;
-    disk.sync_folder(Root::Data, folder)?;
-    let index = create(disk, Root::Index, &path(index::name(header.file)))?;
-    let index = Index::begin(index, header.uid, header.file, header.mode, header.first_id)?;
-    disk.sync_folder(Root::Index, folder)?;
-    let bytes = u64::from(SEGMENT_HEADER_BYTES);
-    Ok((Segment::plain(Arc::new(data), *header, bytes), index))
 }

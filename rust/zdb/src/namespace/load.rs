@@ -1,0 +1,371 @@
+//! Taking in one data file: what its index file says, then what only the data says.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Namespace;
+use crate::format::{RecordHeader, SegmentHeader, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use crate::index::{self, write_all, Index, Totals};
+use crate::manifest::{create, Manifest};
+use crate::segment::{self, Met, Segment, Walk};
+use crate::{Disk, DiskFile, Error, Mode, Place, Report, Result, Root, SyncMode};
+
+/// The smallest record of sequential mode: how many ids a damaged stretch may have held.
+const RECORD_BYTES_MIN: u64 = 40;
+/// What one void record covers at most.
+const VOID_BYTES_MAX: u32 = 8 << 20;
+
+impl<D: Disk> Namespace<D> {
+    /// Take one data file and its index file in; says whether it can be written on.
+    pub(super) fn load_file(&mut self, file: u32, report: &mut Report) -> Result<bool> {
+        let name = segment::name(file);
+        let sound = self.load_header(file, report)?;
+        let next_id = self.totals.next_id;
+        let mut indexed = self.load_index(file, report)?;
+        let covered = self.totals.end;
+        let is_last = file == self.manifest.last;
+        if is_last && self.segment(file).is_some() {
+            self.settle_tail(covered)?;
+        }
+        let Some(segment) = self.segment(file) else {
+            self.keep_index(file, indexed.take());
+            self.totals.inexact = true;
+            return Ok(false);
+        };
+        let end = segment.end();
+        if covered > end {
+            let what = format!("data up to {covered} was durable, the file ends before: lost");
+            self.note(
+                report,
+                &name,
+                (u64::from(end), u64::from(covered - end)),
+                what,
+                true,
+            );
+            self.keep_index(file, indexed);
+            return Ok(false);
+        }
+        let mut good_end = covered;
+        if end > covered {
+            let anew = indexed.is_none();
+            if anew {
+                indexed = self.new_index(file, next_id);
+            }
+            good_end = self.load_data(file, (covered, end), &mut indexed, report)?;
+        } else if indexed.is_none() {
+            indexed = self.new_index(file, next_id);
+        }
+        self.finish_file(file, indexed, good_end, is_last)?;
+        Ok(sound)
+    }
+
+    /// Open a data file and begin its totals; says whether it is there and its header is good.
+    fn load_header(&mut self, file: u32, report: &mut Report) -> Result<bool> {
+        let name = segment::name(file);
+        let Manifest { uid, mode, .. } = self.manifest;
+        let (generation, first_id, logical_end) = (0, self.totals.next_id, 0);
+        let expected = SegmentHeader {
+            uid,
+            file,
+            mode,
+            generation,
+            first_id,
+            logical_end,
+        };
+        let opened = match self.disk.open(Root::Data, &self.path(&name), false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            other => Some(other.and_then(|handle| Segment::open(handle, expected))),
+        };
+        let opened = opened
+            .transpose()
+            .map_err(|error| Error::read(&name, &error))?;
+        let (segment, damage) = opened.map_or((None, None), |(one, what)| (Some(one), what));
+        let sound = segment.is_some() && damage.is_none();
+        if let Some(what) = damage {
+            let range = (0, u64::from(SEGMENT_HEADER_BYTES));
+            self.note(report, &name, range, what.to_owned(), false);
+        }
+        if segment.is_none() {
+            let what = "data file is missing: what was only in it is lost".to_owned();
+            self.note(report, &name, (0, 0), what, true);
+        }
+        if let Some(found) = segment.as_ref().filter(|_| sound) {
+            self.totals.next_id = found.header.first_id;
+        }
+        self.segments.push(segment);
+        self.totals = Totals {
+            end: SEGMENT_HEADER_BYTES,
+            last: 0,
+            ..self.totals
+        };
+        Ok(sound)
+    }
+
+    /// Before the end of the log is believed: read it from the disk itself, and make it durable.
+    ///
+    /// After a failed fsync the system may show bytes that it will never write. Where replies do not
+    /// wait for an fsync, neither does the start: the next one comes when it is due.
+    fn settle_tail(&mut self, from: u32) -> Result<()> {
+        let handle = Arc::clone(&self.active().handle);
+        let waits = matches!(self.settings.sync, SyncMode::Group | SyncMode::Always);
+        if waits {
+            if let Err(error) = handle.sync() {
+                let file = self.manifest.last;
+                self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
+            }
+        } else {
+            self.unsynced_since_ms = Some(0);
+        }
+        handle.drop_cache(u64::from(from));
+        let bytes = handle
+            .length()
+            .map_err(|error| Error::read("data file", &error))?;
+        self.active_mut().bytes = bytes;
+        Ok(())
+    }
+
+    fn keep_index(&mut self, file: u32, indexed: Option<Index<D::File>>) {
+        let keep = self.manifest.mode == Mode::Sequential || file == self.manifest.last;
+        if !keep {
+            self.index_bytes_closed += indexed.as_ref().map_or(0, Index::bytes);
+        }
+        self.indexes.push(indexed.filter(|_| keep));
+    }
+
+    fn finish_file(
+        &mut self,
+        file: u32,
+        indexed: Option<Index<D::File>>,
+        good_end: u32,
+        is_last: bool,
+    ) -> Result<()> {
+        let indexed = indexed.ok_or_else(|| Error::Write("index file cannot be made".into()))?;
+        self.keep_index(file, Some(indexed));
+        if !is_last {
+            return Ok(());
+        }
+        self.totals.end = good_end;
+        if self.active().end() > good_end && self.read_only.is_none() {
+            let handle = Arc::clone(&self.active().handle);
+            let cut = handle
+                .truncate(u64::from(good_end))
+                .and_then(|()| handle.sync());
+            if let Err(error) = cut {
+                self.read_only = Some(format!("torn tail cannot be cut: {error}"));
+            }
+        }
+        let aligned = good_end.max(SEGMENT_HEADER_BYTES);
+        self.totals.end = aligned;
+        let covered = self
+            .indexes
+            .last()
+            .and_then(Option::as_ref)
+            .map_or(0, Index::covered);
+        let durable = if self.unsynced_since_ms.is_some() {
+            covered
+        } else {
+            aligned
+        };
+        (self.written, self.synced) = (aligned, durable.min(aligned));
+        self.active_mut().bytes = u64::from(aligned);
+        Ok(())
+    }
+
+    fn new_index(&mut self, file: u32, first_id: u64) -> Option<Index<D::File>> {
+        let path = self.path(&index::name(file));
+        let handle = create(&*self.disk, Root::Index, &path).ok()?;
+        self.dirty.insert(file);
+        let Manifest { uid, mode, .. } = self.manifest;
+        let indexed = Index::begin(handle, uid, file, mode, first_id).ok()?;
+        self.disk.sync_folder(Root::Index, &self.name).ok()?;
+        Some(indexed)
+    }
+
+    /// Take in what an index file says.
+    fn load_index(&mut self, file: u32, report: &mut Report) -> Result<Option<Index<D::File>>> {
+        let name = index::name(file);
+        let handle = match self.disk.open(Root::Index, &self.path(&name), false) {
+            Ok(handle) => handle,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let what = "index file is missing: rebuilt from data".to_owned();
+                self.note(report, &name, (0, 0), what, false);
+                return Ok(None);
+            }
+            Err(error) => return Err(Error::read(&name, &error)),
+        };
+        let mut failed = None;
+        let uid = self.manifest.uid;
+        let opened = Index::open(handle, uid, file, &mut |entry| {
+            if failed.is_none() {
+                failed = self.replay(entry, None).err();
+            }
+        });
+        let opened = opened.map_err(|error| Error::read(&name, &error))?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let Some((indexed, totals, clean)) = opened else {
+            let what = "index file is damaged: rebuilt from data".to_owned();
+            self.note(report, &name, (0, 0), what, false);
+            return Ok(None);
+        };
+        if let Some(totals) = totals {
+            self.totals = totals;
+        }
+        if !clean {
+            let what = "the end of the index file is torn or damaged: rebuilt from data".to_owned();
+            self.note(report, &name, (indexed.bytes(), 0), what, false);
+            let _ = indexed.cut();
+        }
+        Ok(Some(indexed))
+    }
+
+    /// Read the records of `from..to`, which no index file knows, into the index.
+    ///
+    /// Says where the last good record ends.
+    fn load_data(
+        &mut self,
+        file: u32,
+        (from, to): (u32, u32),
+        indexed: &mut Option<Index<D::File>>,
+        report: &mut Report,
+    ) -> Result<u32> {
+        let durable_to = self.durable_end(file, (from, to))?;
+        let segment = self.segment(file).expect("opened before").clone();
+        let read = |buffer: &mut [u8], offset| segment.read(buffer, offset);
+        let (mut good_end, mut ids_lost, mut torn) = (from, 0, Vec::new());
+        self.totals.inexact |= segment.runs.is_some();
+        let failed = |error| Error::read(&segment::name(file), &error);
+        for stretch in segment.stretches(from, to) {
+            let mut walk = Walk::new(&read, segment.seed, file, stretch, true);
+            while let Some(met) = walk.step().map_err(failed)? {
+                match met {
+                    Met::Record {
+                        header, key, good, ..
+                    } => {
+                        let place = header.meta.place;
+                        let durable = place.offset < durable_to;
+                        if !good {
+                            self.note_bad(report, &header, key, durable);
+                        }
+                        // A damaged one stays known, so that reading it is an error, not an old value.
+                        if !good && !durable {
+                            // Later versions name it as their parent, but it was never counted.
+                            torn.push((place.offset, place.offset + header.total() as u32));
+                            self.totals.inexact |= self.manifest.mode == Mode::Sequential;
+                        } else {
+                            self.take_in(&header, key, indexed)?;
+                            good_end = place.offset + header.total() as u32;
+                        }
+                    }
+                    Met::Hole { from, to: end } => {
+                        let durable = from < durable_to;
+                        if !durable {
+                            torn.push((from, end));
+                        }
+                        if durable {
+                            self.totals.inexact |= self.manifest.mode == Mode::Sequential;
+                            ids_lost += u64::from(end - from) / RECORD_BYTES_MIN + 1;
+                        }
+                        self.note_hole(report, file, (from, end), durable, end == to);
+                    }
+                }
+            }
+        }
+        // Ids that may have been in a hole are not given out again.
+        self.totals.next_id += ids_lost;
+        torn.retain(|&(_, end)| end <= good_end);
+        self.make_void(&torn);
+        let is_last = file == self.manifest.last;
+        let end = if is_last { good_end } else { to };
+        self.totals.end = end;
+        if let Some(indexed) = indexed {
+            indexed.amend(self.totals);
+            // Never of what may not be durable. A failure is mended at the next start.
+            if self.read_only.is_none() && !(is_last && self.unsynced_since_ms.is_some()) {
+                let _ = indexed.write(end).and_then(|()| indexed.sync());
+                self.dirty.insert(file);
+            }
+        }
+        Ok(good_end)
+    }
+
+    /// Cover what was torn before good records, so that it does not look like damage later.
+    fn make_void(&mut self, torn: &[(u32, u32)]) {
+        let file = self.manifest.last;
+        for &(from, to) in torn {
+            let mut place = Place { file, offset: from };
+            while place.offset + RECORD_HEADER_BYTES as u32 <= to {
+                let length = (to - place.offset).min(VOID_BYTES_MAX);
+                let mut bytes = Vec::new();
+                RecordHeader::void(place, length).encode(self.active().seed, &[], &[], &mut bytes);
+                // The torn bytes themselves stay, for whoever wants to look at them.
+                let written = write_all(&*self.active().handle, &bytes, u64::from(place.offset));
+                if let Err(error) = written {
+                    self.read_only = Some(format!("torn record cannot be covered: {error}"));
+                    return;
+                }
+                place.offset += length;
+            }
+        }
+        if torn.is_empty() || self.read_only.is_some() {
+            return;
+        }
+        if let Err(error) = self.active().handle.sync() {
+            self.read_only = Some(format!("fsync after recovery failed: {error}"));
+        }
+    }
+
+    fn note_hole(
+        &self,
+        report: &mut Report,
+        file: u32,
+        (from, to): (u32, u32),
+        durable: bool,
+        tail: bool,
+    ) {
+        // Where replies do not wait for an fsync, it may have been acknowledged nevertheless.
+        let waits = matches!(self.settings.sync, SyncMode::Group | SyncMode::Always);
+        let what = match (durable, tail) {
+            (true, _) => "damaged: what was here is lost, the records around it are not",
+            (false, true) => "torn tail, cut: never acknowledged, unless the disk lied",
+            (false, false) => "torn write, covered: never acknowledged, unless the disk lied",
+        };
+        let range = (u64::from(from), u64::from(to - from));
+        let lost = durable || !tail && !waits;
+        self.note(report, &segment::name(file), range, what.to_owned(), lost);
+    }
+
+    fn note_bad(&self, report: &mut Report, header: &RecordHeader, key: &[u8], durable: bool) {
+        let (place, key) = (header.meta.place, key.escape_ascii());
+        let what = if durable {
+            format!("payload of key \"{key}\" is damaged: that version is lost")
+        } else {
+            format!("torn record of key \"{key}\": never acknowledged, unless the disk lied")
+        };
+        let range = (u64::from(place.offset), header.total() as u64);
+        self.note(report, &segment::name(place.file), range, what, durable);
+    }
+
+    /// Up to where records say that everything before them was durable; a closed file is, wholly.
+    fn durable_end(&self, file: u32, (from, to): (u32, u32)) -> Result<u32> {
+        if file != self.manifest.last {
+            return Ok(to);
+        }
+        let segment = self.segment(file).expect("opened before");
+        let read = |buffer: &mut [u8], offset| segment.read(buffer, offset);
+        let mut durable = from;
+        for stretch in segment.stretches(from, to) {
+            let mut walk = Walk::new(&read, segment.seed, file, stretch, false);
+            let step = |error| Error::read(&segment::name(file), &error);
+            while let Some(met) = walk.step().map_err(step)? {
+                if let Met::Record { header, .. } = met {
+                    if header.barrier {
+                        durable = header.meta.place.offset;
+                    }
+                }
+            }
+        }
+        Ok(durable)
+    }
+}

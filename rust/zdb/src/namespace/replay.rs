@@ -1,0 +1,188 @@
+//! Applying one record to the index, in the order of the log.
+
+use super::Namespace;
+use crate::format::RecordHeader;
+use crate::index::{is_some, Entry, Index, NOWHERE};
+use crate::table::{Class, Location};
+use crate::{Direction, Disk, Error, Mode, Place, Result, Scratch};
+
+impl<D: Disk> Namespace<D> {
+    /// Put a record into the index.
+    pub(super) fn take_in(
+        &mut self,
+        header: &RecordHeader,
+        key: &[u8],
+        indexed: &mut Option<Index<D::File>>,
+    ) -> Result<()> {
+        let meta = header.meta;
+        let hash = self.manifest.uid.hash(key);
+        let class = if meta.deleted {
+            Class::TOMBSTONE
+        } else {
+            Class::of(header.total())
+        };
+        let location = Location::new(meta.place, class);
+        let parent = match meta.parent.is_some() {
+            true => Location::new(meta.parent, Class::of(0)),
+            false => NOWHERE,
+        };
+        let id = <[u8; 8]>::try_from(key).map(u64::from_le_bytes);
+        if let (Mode::Sequential, Ok(id)) = (self.manifest.mode, id) {
+            // Also of ids that are only updated or deleted here: their making may have been torn.
+            let made = !meta.parent.is_some() && !meta.deleted;
+            let least = if made { id } else { id + 1 };
+            self.totals.next_id = self.totals.next_id.max(least);
+        }
+        let mut entry = self.index_entry(location, parent, hash);
+        if let (Ok(id), false, false) = (id, meta.parent.is_some(), meta.deleted) {
+            if self.manifest.mode == Mode::Sequential {
+                entry.mark = id as u32;
+            }
+        }
+        let old = self.replay(&entry, Some(key))?;
+        let mut freed = 0;
+        // A version before that is gone may still be in the totals.
+        self.totals.inexact |= old.is_none() && meta.parent.is_some();
+        if let Some(old) = old {
+            match self.fetch(old.place(), 0, &mut Scratch::default()) {
+                Ok(Some(header)) if !header.void => freed = u64::from(header.meta.length),
+                _ => self.totals.inexact = true,
+            }
+        }
+        let was_live = old.is_some_and(|old| !old.is_tombstone());
+        let totals = &mut self.totals;
+        totals.entries -= u64::from(was_live).min(totals.entries);
+        totals.entries += u64::from(!meta.deleted);
+        totals.payload_bytes = totals.payload_bytes.saturating_sub(freed) + u64::from(meta.length);
+        if self.manifest.mode == Mode::Sequential {
+            totals.next_id += u64::from(!meta.deleted);
+        }
+        totals.last = meta.place.offset;
+        totals.end = meta.place.offset + header.total() as u32;
+        if let Some(indexed) = indexed {
+            indexed.push(entry, *totals);
+        }
+        Ok(())
+    }
+
+    /// Apply one record to the table; returns where the version before it was.
+    ///
+    /// The parent says which slot is meant. Where it does not (a version between was lost or
+    /// dropped), the keys of the hash are read and compared.
+    pub(super) fn replay(&mut self, entry: &Entry, key: Option<&[u8]>) -> Result<Option<Location>> {
+        let (location, parent) = (entry.location, entry.parent);
+        let sequential = self.manifest.mode == Mode::Sequential;
+        if sequential && !is_some(parent) && !location.is_tombstone() {
+            return Ok(None);
+        }
+        let fresh = !sequential && !is_some(parent) && !location.is_tombstone();
+        if fresh && self.table.insert_new(entry.mark, location) {
+            return Ok(None);
+        }
+        let mut scratch = Scratch::default();
+        let mut own = None;
+        if sequential && key.is_none() {
+            own = self.key_at(location.place(), &mut scratch)?;
+            if own.is_none() {
+                return self.replay_unreadable(location, parent);
+            }
+        }
+        let hash = match (sequential, key.or(own.as_deref())) {
+            (true, Some(key)) => self.manifest.uid.hash(key),
+            _ => entry.mark,
+        };
+        let remove = location.is_tombstone() && !sequential;
+        let known = is_some(parent) && self.table.is_current(hash, parent.place());
+        let old = if known {
+            Some(parent)
+        } else if self.table.find(hash, |_| Ok::<_, Error>(true))?.is_some() {
+            let own = match key.map(<[u8]>::to_vec).or(own) {
+                Some(own) => Some(own),
+                None => self.key_at(location.place(), &mut scratch)?,
+            };
+            // A slot whose record was dropped or cannot be read has nobody else to claim it.
+            self.table.find(hash, |other| {
+                let other = self.key_at(other.place(), &mut scratch)?;
+                Ok::<_, Error>(other.is_none() || own.is_none() || other == own)
+            })?
+        } else {
+            None
+        };
+        match (old, remove) {
+            (Some(old), true) => {
+                self.table.remove(hash, old.place());
+            }
+            (Some(old), false) => {
+                self.table.replace(hash, old.place(), location);
+            }
+            (None, true) => {}
+            (None, false) => self.table.insert(hash, location),
+        }
+        Ok(old.or(Some(parent).filter(|&parent| sequential && is_some(parent))))
+    }
+
+    /// Sequential mode: the newest version is unreadable, and only its parent says whose it is.
+    ///
+    /// It still takes the parent's place, so that reading the id is an error, not an old value.
+    fn replay_unreadable(
+        &mut self,
+        location: Location,
+        parent: Location,
+    ) -> Result<Option<Location>> {
+        let known = self
+            .table
+            .iter()
+            .find(|(_, other)| other.place() == parent.place());
+        if let Some((hash, old)) = known {
+            self.table.replace(hash, old.place(), location);
+        } else if let Some(key) = self.key_at(parent.place(), &mut Scratch::default())? {
+            self.table.insert(self.manifest.uid.hash(&key), location);
+        }
+        // Otherwise the id's first version is unreadable too, and says so itself.
+        Ok(Some(parent))
+    }
+
+    pub(super) fn key_at(&self, place: Place, scratch: &mut Scratch) -> Result<Option<Vec<u8>>> {
+        match self.fetch(place, 0, scratch) {
+            Ok(header) => Ok(header.map(|header| scratch.record_key(&header).to_vec())),
+            Err(Error::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Count payload bytes anew from the live records: what the index knew was not enough.
+    pub(super) fn measure(&mut self) -> Result<()> {
+        self.totals.inexact = false;
+        if self.manifest.mode == Mode::Sequential {
+            let (mut entries, mut bytes, mut from) = (0, 0, None);
+            loop {
+                let page = self.scan(from, Direction::Forward, usize::MAX, &mut |_, meta| {
+                    entries += 1;
+                    bytes += u64::from(meta.length);
+                })?;
+                from = page.next;
+                if from.is_none() {
+                    break;
+                }
+            }
+            (self.totals.entries, self.totals.payload_bytes) = (entries, bytes);
+            return Ok(());
+        }
+        let mut scratch = Scratch::default();
+        let (mut bytes, mut dropped) = (0, Vec::new());
+        for (hash, location) in self.table.iter() {
+            match self.fetch(location.place(), 0, &mut scratch) {
+                Ok(Some(header)) => bytes += u64::from(header.meta.length),
+                // A key whose delete was dropped together with it.
+                Ok(None) => dropped.push((hash, location)),
+                Err(Error::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for (hash, location) in dropped {
+            self.table.remove(hash, location.place());
+        }
+        self.totals.payload_bytes = bytes;
+        Ok(())
+    }
+}
