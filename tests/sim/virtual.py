@@ -75,9 +75,6 @@ class NodeClock:
 _PURE = (
     (canonical, "parse"), (keys, "verify"), (note, "read"), (state, "_load"),
 )  # fmt: skip
-_remembering = {
-    (module, name): lru_cache(maxsize=20_000)(getattr(module, name)) for module, name in _PURE
-}
 
 
 @contextmanager
@@ -88,13 +85,14 @@ def remembered() -> Iterator[None]:
     collector waits until the end of the run, since nothing large is thrown away within one.
     """
     honest = {(module, name): getattr(module, name) for module, name in _PURE}
-    for (module, name), pure in _remembering.items():
-        setattr(module, name, pure)
+    for (module, name), function in honest.items():
+        setattr(module, name, lru_cache(maxsize=20_000)(function))
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        gc.collect(0)
         for (module, name), function in honest.items():
             setattr(module, name, function)
 
