@@ -203,10 +203,10 @@ def _durable(folder: Path, repeat: int) -> tuple[list[Figure], Table]:
     return figures, Table(title=title, columns=_COLUMNS, rows=tuple(rows))
 
 
-def _fill(port: int, *, sequential: bool) -> None:
+def _fill(port: int, begin: int, end: int, *, sequential: bool) -> None:
     value = b"abc"
     with zdb.Client(zdb.Address(port=port), timeout_seconds=60) as client:
-        for start in range(0, KEYS, 5000):
+        for start in range(begin, end, 5000):
             client.call([
                 (b"SET", b"" if sequential else b"key:%012d" % number, value)
                 for number in range(start, start + 5000)
@@ -221,8 +221,10 @@ def _memory(folder: Path) -> tuple[list[Figure], Table]:
                              ("redis", FAST[1], "")):  # fmt: skip
         place = folder / "memory"
         peer = _start(kind, place, mode)
+        # What a connection and a commit need is there before the growth by keys is measured.
+        _fill(peer.port, 0, 10_000, sequential=mode == "seq")
         before = resident_bytes(peer.pid)
-        _fill(peer.port, sequential=mode == "seq")
+        _fill(peer.port, 10_000, KEYS + 10_000, sequential=mode == "seq")
         time.sleep(2.5)
         grown[name] = resident_bytes(peer.pid) - before
         peer.process.kill()

@@ -1,17 +1,15 @@
 //! Tools for files at rest: check, info, dump, repair, rebuild. Each answers with JSON lines.
 //!
 //! `check`, `info` and `dump` open the store over a disk that is never written, so that they say what the engine
-//! would find and mend. `repair` opens the store as the server does and closes it again. `rebuild` throws the index
-//! away first.
+//! would find and mend; `check` then reads every byte of the store as it would be mended. `repair` opens the store
+//! as the server does and closes it again. `rebuild` throws the index away first.
 
 mod overlay;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use tfgrid_zdb::{
-    Direction, Disk, Engine, Error, Meta, Mode, Namespace, Place, RealDisk, Report, Root, Scratch,
-};
+use tfgrid_zdb::{tools, Direction, Disk, Engine, Error, Loss, Meta, Mode, Namespace, RealDisk};
 
 use crate::log::Json;
 use overlay::Overlay;
@@ -58,14 +56,16 @@ fn tell(line: &Json) {
 
 fn act(word: &str, data: PathBuf, index: PathBuf) -> Result<(), Error> {
     let disk = RealDisk::new(&data, &index)?;
-    match word {
-        "repair" => mend(disk),
-        "rebuild" => {
-            forget_indexes(&disk)?;
-            mend(disk)
-        }
-        _ => look(word, Overlay::new(disk, data, index)),
-    }
+    let report = match word {
+        "repair" => tools::repair(disk, options())?,
+        "rebuild" => tools::rebuild(disk, options())?,
+        _ => return look(word, Overlay::new(disk, data, index)),
+    };
+    tell_report(&report.losses);
+    look(
+        "info",
+        Overlay::new(RealDisk::new(&data, &index)?, data, index),
+    )
 }
 
 fn options() -> tfgrid_zdb::Options {
@@ -73,8 +73,8 @@ fn options() -> tfgrid_zdb::Options {
     tfgrid_zdb::Options::new([0; 16])
 }
 
-fn tell_report(report: &Report) {
-    for loss in &report.losses {
+fn tell_report(losses: &[Loss]) {
+    for loss in losses {
         tell(
             &Json::new("finding")
                 .text("namespace", &loss.namespace)
@@ -87,57 +87,42 @@ fn tell_report(report: &Report) {
     }
 }
 
-fn mend(disk: RealDisk) -> Result<(), Error> {
-    let (engine, report) = Engine::open(disk, options(), 0)?;
-    tell_report(&report);
-    for name in engine.names() {
-        tell_namespace(&engine, &name, 0)?;
-    }
-    engine.close()
-}
-
-/// Remove every index file, so that opening makes them again from the data.
-fn forget_indexes(disk: &RealDisk) -> Result<(), Error> {
-    let fault = |error: std::io::Error| Error::Write(error.to_string());
-    for namespace in disk.list(Root::Index, "").map_err(fault)? {
-        let Ok(names) = disk.list(Root::Index, &namespace) else {
-            continue;
-        };
-        for name in names.iter().filter(|name| is_index(name)) {
-            disk.remove(Root::Index, &format!("{namespace}/{name}"))
-                .map_err(fault)?;
-        }
-    }
-    Ok(())
-}
-
-fn is_index(name: &str) -> bool {
-    let digits = name.strip_prefix('i').unwrap_or_default();
-    !digits.is_empty()
-        && Path::new(digits).extension().is_none()
-        && digits.bytes().all(|b| b.is_ascii_digit())
-}
-
 fn look(word: &str, disk: Overlay) -> Result<(), Error> {
-    let (engine, report) = Engine::open(disk, options(), 0)?;
-    if word != "dump" {
-        tell_report(&report);
-    }
-    for name in engine.names() {
-        let Some(id) = engine.find(&name) else {
-            continue;
-        };
-        let space = engine.namespace(id)?;
-        match word {
-            "check" => {
-                let versions = verify(space, &name)?;
-                tell_namespace(&engine, &name, versions)?;
+    let (engine, mended) = Engine::open(disk.clone(), options(), 0)?;
+    let names = engine.names();
+    match word {
+        "dump" => {
+            for name in &names {
+                let id = engine.find(name).ok_or(Error::NoNamespace)?;
+                dump(engine.namespace(id)?, name)?;
             }
-            "dump" => dump(space, &name)?,
-            _ => tell_namespace(&engine, &name, 0)?,
+        }
+        "check" => {
+            let (_, mut rest) = (engine.close()?, tools::check(&disk)?.losses);
+            rest.retain(|loss| !mended.losses.iter().any(|known| same_place(known, loss)));
+            tell_report(&mended.losses);
+            tell_report(&rest);
+            let (engine, _) = Engine::open(disk.clone(), options(), 0)?;
+            for name in &names {
+                let mut versions = 0;
+                tools::dump(&disk, name, &mut |_| {
+                    versions += 1;
+                    Ok(())
+                })?;
+                tell_namespace(&engine, name, versions)?;
+            }
+        }
+        _ => {
+            for name in &names {
+                tell_namespace(&engine, name, 0)?;
+            }
         }
     }
     Ok(())
+}
+
+fn same_place(one: &Loss, other: &Loss) -> bool {
+    (&one.namespace, &one.file, one.offset) == (&other.namespace, &other.file, other.offset)
 }
 
 fn tell_namespace<D: Disk>(engine: &Engine<D>, name: &str, versions: u64) -> Result<(), Error> {
@@ -188,42 +173,6 @@ fn walk<D: Disk>(space: &Namespace<D>, visit: Visit<'_>) -> Result<(), Error> {
             None => return Ok(()),
         }
     }
-}
-
-/// Read every version of every live key; how many are good.
-fn verify<D: Disk>(space: &Namespace<D>, name: &str) -> Result<u64, Error> {
-    let (mut good, mut scratch) = (0, Scratch::default());
-    walk(space, &mut |key, meta| {
-        let mut at = Some(meta.place);
-        while let Some(place) = at.filter(|place| place.is_some()) {
-            match space.version(key, Some(place), &mut scratch) {
-                Ok(record) => {
-                    good += 1;
-                    at = Some(record.meta.parent);
-                }
-                // Compaction may have taken what is older than its policy keeps.
-                Err(Error::NoRecord) if place != meta.place => at = None,
-                Err(error) => {
-                    tell_damage(name, place, &error);
-                    at = None;
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(good)
-}
-
-fn tell_damage(name: &str, place: Place, error: &Error) {
-    tell(
-        &Json::new("finding")
-            .text("namespace", name)
-            .text("file", &format!("d{}", place.file))
-            .number("offset", place.offset.into())
-            .number("length", 0)
-            .text("what", &error.to_string())
-            .flag("lost", true),
-    );
 }
 
 fn dump<D: Disk>(space: &Namespace<D>, name: &str) -> Result<(), Error> {

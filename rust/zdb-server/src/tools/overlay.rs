@@ -36,12 +36,12 @@ struct Tree {
     folders: BTreeSet<Name>,
 }
 
-/// Two directories below, changes in memory above.
-#[derive(Debug)]
+/// Two directories below, changes in memory above; clones are the same disk.
+#[derive(Clone, Debug)]
 pub struct Overlay {
-    below: RealDisk,
+    below: Arc<RealDisk>,
     roots: [PathBuf; 2],
-    tree: Mutex<Tree>,
+    tree: Arc<Mutex<Tree>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -53,9 +53,9 @@ impl Overlay {
     #[must_use]
     pub fn new(below: RealDisk, data: PathBuf, index: PathBuf) -> Self {
         Self {
-            below,
+            below: Arc::new(below),
             roots: [data, index],
-            tree: Mutex::default(),
+            tree: Arc::default(),
         }
     }
 

@@ -138,7 +138,7 @@ def _report(tool: Tool, data: Path, index: Path) -> Report:
 
 
 def check(data: Path, index: Path) -> Report:
-    """Read everything, change nothing: every version of every live key, and what is wrong."""
+    """Read everything, change nothing: how many records there are, and what is wrong."""
     return _report("check", data, index)
 
 

@@ -187,7 +187,7 @@ def _report_text(settings: Settings, answer: answers.ZdbReport) -> str:
     for f in answer.findings:
         verb = "lost" if f.lost else "mended" if answer.changed else "can be mended"
         lines.append(f"  {verb}: {f.namespace}/{f.file} at {f.offset}, {f.length} bytes: {f.what}")
-    good = f"{answer.versions} versions read, " if answer.versions else ""
+    good = f"{answer.versions} records read, " if answer.versions else ""
     count = len(answer.findings)
     lines.append(f"{good}{f'{count} findings' if count else 'nothing wrong'}")
     return "\n".join(lines)
@@ -205,7 +205,7 @@ _index = click.argument("index", type=click.Path(path_type=Path))
 @_data
 @_index
 def check(settings: Settings, data: Path, index: Path) -> None:
-    """Read every version of every live key in files at rest; changes nothing."""
+    """Read every byte of files at rest and say what is wrong; changes nothing."""
     report = zdb.check(data, index)
     _tell(settings, data, report, changed=False)
     if report.findings:
