@@ -12,7 +12,8 @@ import pytest
 
 from tests.zos.ground import Ground, ground
 from tfgrid.agents import zos
-from tfgrid.core.clock import SystemClock
+from tfgrid.core import canonical
+from tfgrid.core.clock import ManualClock, SystemClock
 from tfgrid.core.ids import ContractId
 from tfgrid.core.store import MemoryStore
 from tfgrid.core.transport import MemoryTransport
@@ -201,10 +202,16 @@ def test_a_rewritten_history_is_obeyed_no_more(tmp_path: Path) -> None:
 
     async def body(here: Ground, identifier: ContractId) -> None:
         before, honest = here.workload_pids(), here.service
+        row = here.ledger.reader().row(0)
+        assert row is not None
+        began_ms = canonical.parse(row[0], bcdb.Leaf).order_time
+        clock = ManualClock(now_ms=began_ms)
         liar = bcdb.SoloLedger.create(
             None, founder=here.people["founder"], checkpoint_keyrings=[here.people["notary"]],
-            registry=here.registry, clock=SystemClock(), signed=MemoryStore(),
+            registry=here.registry, clock=clock, signed=MemoryStore(),
         )  # fmt: skip
+        assert liar.trust == here.ledger.trust
+        clock.advance((SystemClock().now_ms() - began_ms) / 1000 + 30)
         here.swap(bcdb.Service(liar).handle)
         await here.until(lambda: here.status().phase == "halted", "the node halts", seconds=60)
         status = here.status()
