@@ -26,7 +26,7 @@ class PrivateSockets(DirectLauncher):
 
     async def spawn(self, spawn: Spawn) -> Launched:
         """See `Launcher.spawn`."""
-        script = 'mount --bind "$0" /run/wireguard && exec "$@"'
+        script = 'mkdir -p /run/wireguard; mount --bind "$0" /run/wireguard && exec "$@"'
         words = ("unshare", "--mount", "sh", "-c", script, str(self.directory), *spawn.argv)
         return await super().spawn(replace(spawn, argv=words))
 

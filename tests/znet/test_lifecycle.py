@@ -250,7 +250,7 @@ async def by_hand(box: Box, network: str, line: tuple[str, ...]) -> None:
     if "wg" in line:
         if "private-key" in line:
             return
-        script = 'mount --bind "$0" /run/wireguard && exec "$@"'
+        script = 'mkdir -p /run/wireguard; mount --bind "$0" /run/wireguard && exec "$@"'
         line = ("unshare", "--mount", "sh", "-c", script, str(box.folder / "wireguard"), *line)
     process = await asyncio.create_subprocess_exec(*line, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
