@@ -73,7 +73,8 @@ class NodeClock:
 
 
 _PURE = (
-    (canonical, "parse"), (keys, "verify"), (note, "read"), (state, "_load"),
+    (canonical, "parse"), (keys, "verify"), (keys, "is_public_key"), (note, "read"),
+    (state, "_load"),
 )  # fmt: skip
 
 
