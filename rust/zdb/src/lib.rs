@@ -34,6 +34,10 @@
 //! count of milliseconds, timestamps are unix seconds. At rest nothing is due (`Engine::next_due_ms`)
 //! and no system call is made.
 
+#[cfg(feature = "canaries")]
+pub mod canary;
+#[cfg(not(feature = "canaries"))]
+mod canary;
 mod disk;
 mod engine;
 mod error;
@@ -46,7 +50,9 @@ mod table;
 pub mod tools;
 mod types;
 
-pub use disk::{Dice, Disk, DiskFile, Faults, RealDisk, Root, SimulatedDisk, SimulatedFile};
+pub use disk::{
+    Dice, Disk, DiskFile, Faults, Omissions, RealDisk, Root, SimulatedDisk, SimulatedFile,
+};
 pub use engine::{Engine, Loss, Options, Report};
 pub use error::{Error, Result};
 pub use namespace::{Namespace, Page};

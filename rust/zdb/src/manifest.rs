@@ -8,10 +8,12 @@ use std::io;
 
 use crate::format::{mode_byte, mode_of, u32_at, u64_at, Uid, VERSION};
 use crate::index::write_all;
-use crate::{Disk, DiskFile, HistoryPolicy, Mode, Password, Properties, Root};
+use crate::{Disk, DiskFile, Error, HistoryPolicy, Mode, Password, Properties, Root};
 
 const MAGIC: &[u8; 8] = b"TFZDBnsp";
 const FIXED_BYTES: usize = 72;
+/// More than any of them has.
+const BYTES_MAX: usize = 4096;
 const PUBLIC: u8 = 1;
 const WORM: u8 = 2;
 const LOCK: u8 = 4;
@@ -159,24 +161,47 @@ impl Manifest {
     }
 
     /// The newest good one of the two files, and whether both were good.
-    pub fn load<D: Disk>(disk: &D, folder: &str) -> (Option<Self>, bool) {
-        let load = |root| {
-            let file = disk
-                .open(root, &format!("{folder}/{}", name(root)), false)
-                .ok()?;
-            let mut bytes = vec![0; usize::try_from(file.length().ok()?.min(4096)).ok()?];
-            let got = file.read_at(&mut bytes, 0).ok()?;
-            Self::decode(&bytes[..got])
-        };
-        let (data, index) = (load(Root::Data), load(Root::Index));
+    ///
+    /// # Errors
+    /// `Read`: one that cannot be read may be the newest, and is not replaced by the other.
+    pub fn load<D: Disk>(disk: &D, folder: &str) -> crate::Result<(Option<Self>, bool)> {
+        let (data, index) = (
+            Self::load_one(disk, Root::Data, folder)?,
+            Self::load_one(disk, Root::Index, folder)?,
+        );
         let both = data.is_some() && data == index;
-        (
-            data.into_iter()
-                .chain(index)
-                .max_by_key(|found| found.serial),
-            both,
-        )
+        let found = data.into_iter().chain(index);
+        Ok((found.max_by_key(|found| found.serial), both))
     }
+
+    fn load_one<D: Disk>(disk: &D, root: Root, folder: &str) -> crate::Result<Option<Self>> {
+        let path = format!("{folder}/{}", name(root));
+        let failed = |error: io::Error| Error::read(&path, &error);
+        let file = match disk.open(root, &path, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(failed)?,
+        };
+        let length = file.length().map_err(failed)?.min(BYTES_MAX as u64);
+        let mut bytes = vec![0; length as usize];
+        let got = file.read_at(&mut bytes, 0).map_err(failed)?;
+        Ok(Self::decode(&bytes[..got]))
+    }
+}
+
+/// Whether there is a manifest of a namespace at all, good or not.
+///
+/// # Errors
+/// What the disk says.
+pub fn is_there<D: Disk>(disk: &D, folder: &str) -> crate::Result<bool> {
+    for root in [Root::Data, Root::Index] {
+        let names = disk
+            .list(root, folder)
+            .map_err(|error| Error::read(folder, &error))?;
+        if names.iter().any(|one| one == name(root)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Why a manifest was not saved.

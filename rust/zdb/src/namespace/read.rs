@@ -1,6 +1,7 @@
 //! Answering: every record that leaves here has the checksums it should.
 
 use super::{bump, Current, Namespace};
+use crate::canary::{sings, Canary};
 use crate::format::{payload_crc, RecordHeader, RECORD_HEADER_BYTES};
 use crate::table::{Class, Location};
 use crate::{Disk, Error, Meta, Mode, Place, Record, Result, Scratch, KEY_BYTES_MAX};
@@ -190,11 +191,7 @@ impl<D: Disk> Namespace<D> {
         lenient: bool,
         scratch: &mut Scratch,
     ) -> Result<Option<Current>> {
-        let later = self.segments.partition_point(|segment| {
-            segment
-                .as_ref()
-                .map_or(true, |segment| segment.header.first_id <= id)
-        });
+        let later = self.first_ids.partition_point(|first| first.id <= id);
         let mut missing = None;
         for index in (0..later).rev() {
             let file = self.manifest.first + index as u32;
@@ -206,7 +203,12 @@ impl<D: Disk> Namespace<D> {
                 bump(&self.counters.index_errors);
                 Error::read("index file", &error)
             })?;
-            let Some(location) = found else { break };
+            let Some(location) = found else {
+                if self.first_ids[index].certain {
+                    break;
+                }
+                continue;
+            };
             let key = id.to_le_bytes();
             let header = self.candidate(location, &key, want, lenient, scratch)?;
             return Ok(header.map(|header| Current { location, header }));
@@ -287,7 +289,10 @@ impl<D: Disk> Namespace<D> {
                 })?;
         }
         let payload = scratch.bytes[..scratch.got].get(key_end..payload_end);
-        if payload.map(payload_crc) == Some(header.meta.crc) {
+        let good = payload.map(payload_crc) == Some(header.meta.crc);
+        if good
+            || payload.is_some() && (sings(Canary::PayloadUnchecked) || sings(Canary::Unchecked))
+        {
             return Ok(());
         }
         bump(&self.counters.damaged);
