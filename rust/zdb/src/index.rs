@@ -158,6 +158,12 @@ impl<F: DiskFile> Index<F> {
         (1 + self.full_pages + partial) * PAGE_BYTES as u64
     }
 
+    /// Bytes of the file once all entries, and so many more, are written.
+    pub fn bytes_with(&self, more: usize) -> u64 {
+        let pages = (self.recent.len() + more).div_ceil(PAGE_ENTRIES) as u64;
+        (1 + self.full_pages + pages) * PAGE_BYTES as u64
+    }
+
     /// Bytes of memory in use.
     pub fn memory_bytes(&self) -> usize {
         self.recent.capacity() * std::mem::size_of::<(Entry, Totals)>()

@@ -20,8 +20,8 @@ const FILES: [(&str, &str); 6] = [
     ("index", "namespace-copy"),
 ];
 
-fn vectors() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/zdb_v1.txt")
+fn vectors(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/vectors/zdb_v{version}.txt"))
 }
 
 /// One of each structure: values, a delete, a chain, a compacted file, properties.
@@ -84,8 +84,8 @@ fn unhex(length: &str, text: &str) -> Vec<u8> {
     bytes
 }
 
-fn frozen() -> BTreeMap<String, Vec<u8>> {
-    let text = std::fs::read_to_string(vectors()).expect("frozen examples");
+fn frozen(version: u32) -> BTreeMap<String, Vec<u8>> {
+    let text = std::fs::read_to_string(vectors(version)).expect("frozen examples");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let file = |line: &str| {
         let mut words = line.split(' ');
@@ -121,10 +121,10 @@ fn writes_the_frozen_bytes() {
         }
     }
     if std::env::var_os("ZDB_FREEZE").is_some() {
-        std::fs::write(vectors(), text).expect("writable");
+        std::fs::write(vectors(1), text).expect("writable");
     }
     assert!(
-        frozen() == written,
+        frozen(1) == written,
         "the format changed without a new version"
     );
 }
@@ -137,7 +137,7 @@ fn reads_the_frozen_files() {
         for (root, name) in FILES {
             let path = folder.file(root, name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
-            let frozen = &frozen()[&format!("{}/{root}/{name}", mode_name(mode))];
+            let frozen = &frozen(1)[&format!("{}/{root}/{name}", mode_name(mode))];
             std::fs::write(path, frozen).expect("writable");
         }
         let (mut engine, report) = folder.open(Options::new([1; 16]));
@@ -153,4 +153,58 @@ fn reads_the_frozen_files() {
         assert_eq!(get(namespace, &key(2)), None);
         assert_eq!(namespace.properties().password, Password::new(b"secret"));
     }
+}
+
+/// What version 2 is for: the quotas of disk and keys.
+fn quotas() -> Properties {
+    Properties {
+        max_bytes: 1 << 20,
+        max_disk_bytes: 5_000_000_000,
+        max_keys: 6_000_000_000,
+        password: Password::new(b"secret"),
+        ..Properties::default()
+    }
+}
+
+/// Properties with quotas are version 2 and its frozen bytes; without them version 1 is written again.
+#[test]
+fn writes_quotas_as_version_2() {
+    let folder = Folder::new();
+    let (mut engine, _) = folder.user();
+    let namespace = of(&mut engine);
+    namespace.set_properties(quotas()).unwrap();
+    let bytes = std::fs::read(folder.file("data", "namespace")).expect("written");
+    if std::env::var_os("ZDB_FREEZE").is_some() {
+        let text = format!(
+            "# Properties of Zero-DB, format 2: name, length, hexadecimal.\nnamespace {}\n",
+            hex(&bytes)
+        );
+        std::fs::write(vectors(2), text).expect("writable");
+    }
+    assert_eq!(
+        frozen(2)["namespace"],
+        bytes,
+        "the format changed without a new version"
+    );
+    namespace.set_properties(Properties::default()).unwrap();
+    let bytes = std::fs::read(folder.file("data", "namespace")).expect("written");
+    assert_eq!((bytes[8], bytes.len()), (1, 76));
+}
+
+/// The frozen properties are read, by whoever draws another identity for a new namespace.
+#[test]
+fn reads_quotas_of_version_2() {
+    let folder = Folder::new();
+    drop(folder.user());
+    for root in ["data", "index"] {
+        let name = if root == "data" {
+            "namespace"
+        } else {
+            "namespace-copy"
+        };
+        std::fs::write(folder.file(root, name), &frozen(2)["namespace"]).expect("writable");
+    }
+    let (mut engine, report) = folder.open(Options::new([1; 16]));
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(of(&mut engine).properties(), &quotas());
 }

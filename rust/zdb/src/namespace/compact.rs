@@ -105,7 +105,11 @@ impl<D: Disk> Namespace<D> {
         }
         self.compaction.next += 1;
         let held: u32 = plan.keep.iter().map(|(from, to)| to - from).sum();
-        let worthwhile = plan.dropped_bytes > (held + plan.dropped_bytes) / WORTHWHILE_PART;
+        let least = match self.is_tight() {
+            true => 0,
+            false => (held + plan.dropped_bytes) / WORTHWHILE_PART,
+        };
+        let worthwhile = plan.dropped_bytes > least;
         if worthwhile {
             self.compaction.copy = Some(self.begin_copy(plan)?);
         } else {
@@ -332,6 +336,7 @@ impl<D: Disk> Namespace<D> {
             .map_err(failed)?;
         let index = (copy.file - self.manifest.first) as usize;
         self.segments[index] = Some(new);
+        self.count_closed();
         self.disk
             .sync_folder(Root::Data, &self.name)
             .map_err(failed)

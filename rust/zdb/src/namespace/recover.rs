@@ -56,6 +56,8 @@ impl<D: Disk> Namespace<D> {
             segments: Vec::new(),
             indexes: Vec::new(),
             index_bytes_closed: 0,
+            closed_bytes: 0,
+            shrunk_from: 0,
             table: Table::new(),
             totals: Totals::default(),
             buffer: Vec::new(),
@@ -178,6 +180,8 @@ impl<D: Disk> Namespace<D> {
             manifest.last += 1;
             self.begin_file(manifest, self.totals.next_id)?;
         }
+        self.count_closed();
+        self.begin_quota();
         Ok(())
     }
 
