@@ -212,3 +212,138 @@ fn what_is_taken_back_is_not_charged() {
     let space = engine.namespace(id).expect("there");
     assert_eq!(space.stats().disk_bytes, before);
 }
+
+fn compact(engine: &mut Engine<RealDisk>) {
+    while engine.compact_step(id(engine), MIB).expect("compacts") {}
+}
+
+/// Write until the quota refuses and compaction finds nothing more to drop; the keys.
+fn fill_and_compact(engine: &mut Engine<RealDisk>, round: u32, payload: usize) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    let mut refused = 0;
+    while refused < 3 {
+        let new = match of(engine).mode() {
+            Mode::User => format!("round {round} key {}", keys.len()).into_bytes(),
+            Mode::Sequential => Vec::new(),
+        };
+        match of(engine).set(&new, &vec![b'p'; payload], 1) {
+            Ok(_) if new.is_empty() => keys.push(of(engine).last_id().to_vec()),
+            Ok(_) => keys.push(new),
+            Err(Error::NoSpace) => {
+                refused += 1;
+                compact(engine);
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        refused = 0;
+        if keys.len() % 512 == 0 {
+            assert!(engine.commit(0).is_empty());
+        }
+    }
+    keys
+}
+
+fn delete(engine: &mut Engine<RealDisk>, key: &[u8]) {
+    for _ in 0..3 {
+        match of(engine).delete(key, 2) {
+            Ok(()) => return,
+            Err(Error::NoSpace) => compact(engine),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("a full namespace cannot be emptied");
+}
+
+/// Where history may go, a full namespace is emptied by deletes again and again, and holds as much as at first;
+/// nothing that was deleted comes back after a restart.
+#[test]
+fn a_full_namespace_can_be_emptied_for_ever() {
+    for (mode, payload, worst) in [
+        (Mode::User, 3, 97),
+        (Mode::User, 3000, 97),
+        // Ids that were deleted stay known as deleted: each takes its tombstone for ever.
+        (Mode::Sequential, 3000, 85),
+    ] {
+        let folder = Folder::new();
+        let mut engine = open(&folder, mode);
+        set_quota(of(&mut engine), |set| {
+            set.max_disk_bytes = 2 * MIB;
+            set.history = HistoryPolicy::KeepLast(1);
+        });
+        let first = fill_and_compact(&mut engine, 0, payload);
+        let mut keys = first.clone();
+        for round in 1..3 {
+            // One stays, and pins the oldest file.
+            for key in keys.iter().filter(|key| **key != first[0]) {
+                delete(&mut engine, key);
+            }
+            assert_eq!(of(&mut engine).stats().entries, 1, "{mode:?} {payload}");
+            engine.close().expect("closes");
+            assert!(on_disk(&folder) <= 2 * MIB);
+            let (reopened, report) = folder.open(Options {
+                mode,
+                sync: SyncMode::None,
+                ..Options::new([7; 16])
+            });
+            engine = reopened;
+            assert!(report.is_clean(), "{report:?}");
+            assert_eq!(of(&mut engine).stats().entries, 1, "{mode:?} {payload}");
+            assert_eq!(of(&mut engine).stats().disk_bytes, on_disk(&folder));
+            assert_eq!(get(of(&mut engine), &keys[1]), None);
+            keys = fill_and_compact(&mut engine, round, payload);
+            assert!(
+                keys.len() * 100 >= first.len() * worst,
+                "{mode:?} {payload}: {} after {} at first",
+                keys.len(),
+                first.len()
+            );
+        }
+        engine.close().expect("closes");
+        let mut engine = open(&folder, mode);
+        let space = of(&mut engine);
+        assert_eq!(space.stats().entries, keys.len() as u64 + 1);
+        for key in keys.iter().chain([&first[0]]) {
+            assert_eq!(get(space, key).map(|found| found.len()), Some(payload));
+        }
+        engine.close().expect("closes");
+        let report = tfgrid_zdb::tools::check(&folder.disk()).expect("readable");
+        assert!(report.is_clean(), "{report:?}");
+    }
+}
+
+/// Files of which nothing is left are removed, so that their number does not grow with what was written.
+#[test]
+fn files_of_which_nothing_is_left_go() {
+    for mode in [Mode::User, Mode::Sequential] {
+        let folder = Folder::new();
+        let mut engine = open(&folder, mode);
+        set_quota(of(&mut engine), |set| {
+            set.max_disk_bytes = 4 * MIB;
+            set.history = HistoryPolicy::KeepLast(1);
+        });
+        let key = match mode {
+            Mode::User => b"one".to_vec(),
+            Mode::Sequential => {
+                of(&mut engine).set(&[], &[], 1).expect("stored");
+                of(&mut engine).last_id().to_vec()
+            }
+        };
+        for round in 0..3000u32 {
+            let mut payload = vec![0; 20_000];
+            payload[..4].copy_from_slice(&round.to_le_bytes());
+            if of(&mut engine).set(&key, &payload, 1) == Err(Error::NoSpace) {
+                compact(&mut engine);
+                of(&mut engine).set(&key, &payload, 1).expect("has room");
+            }
+            assert!(engine.commit(0).is_empty());
+        }
+        compact(&mut engine);
+        let files = std::fs::read_dir(folder.0.join("data/default")).expect("there");
+        assert!(files.count() < 12);
+        engine.close().expect("closes");
+        let mut engine = open(&folder, mode);
+        let found = get(of(&mut engine), &key).expect("there");
+        assert_eq!(found[..4], 2999u32.to_le_bytes());
+    }
+}

@@ -13,6 +13,7 @@ mod read;
 mod recover;
 mod replay;
 mod rotate;
+mod trim;
 mod walk;
 mod write;
 
@@ -108,7 +109,7 @@ pub struct Namespace<D: Disk> {
     index_patience: usize,
     last_id: [u8; 8],
     dirty: BTreeSet<u32>,
-    compaction: compact::Progress,
+    compaction: compact::Progress<D::File>,
     counters: Counters,
     scratch: Scratch,
 }

@@ -104,7 +104,8 @@ impl<D: Disk> Namespace<D> {
             0 => max,
             from => max.max(from + reserve(max)),
         };
-        if max > 0 && self.disk_bytes_with(record_bytes(key, 0)) > most {
+        // There is always room left to go on to another file, so that this one can be compacted.
+        if max > 0 && self.disk_bytes_with(record_bytes(key, 0)) + EMPTY_BYTES > most {
             self.make_compactable();
             return Err(Error::NoSpace);
         }
