@@ -126,11 +126,18 @@ class Device:
     async def _serving(self) -> AsyncClient:
         """A client of the process, which is started if it does not answer."""
         try:
-            client = await self._connect()
-            await client.ping()
+            return await self._answering()
         except errors.Unreachable:
             await self._start()
-            return await self._connect()
+            return await self._answering()
+
+    async def _answering(self) -> AsyncClient:
+        client = await self._connect()
+        try:
+            await client.ping()
+        except BaseException:
+            client.close()
+            raise
         return client
 
     async def _start(self) -> None:
