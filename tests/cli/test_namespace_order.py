@@ -21,7 +21,7 @@ workloads:
   net: {type: network}
   data: {type: zdb, network: net, disk: "${size}", keys: 1000, history: last:2}
 """
-WORDS = "1 GiB on ssd, at most 1,000 keys chosen by clients, history last:2"
+WORDS = "1 GiB on ssd, at most 1,000 keys chosen by clients, the last 2 versions of each kept"
 
 
 @pytest.fixture(scope="module")

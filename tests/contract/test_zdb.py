@@ -324,10 +324,18 @@ def test_a_receipt_without_them_keeps_its_bytes() -> None:
     assert canonical.parse(plain, contract.Usage).disk_bytes is msgspec.UNSET
 
 
-def test_words_for_people() -> None:
+@pytest.mark.parametrize(
+    ("history", "kept"),
+    [
+        ("all", "all versions kept"),
+        ("last:3", "the last 3 versions of each kept"),
+        ("since:1750000000", "versions since 2025-06-15T15:06:40Z kept"),
+    ],
+)
+def test_words_for_people(history: str, kept: str) -> None:
     """What a namespace may hold is said in words; of other workloads the columns say it."""
-    assert contract.asks_text(_data(mode="seq", history="last:3")) == (
-        "1 GiB on ssd, at most 1,000,000 keys chosen by the server, history last:3"
+    assert contract.asks_text(_data(mode="seq", history=history)) == (
+        f"1 GiB on ssd, at most 1,000,000 keys chosen by the server, {kept}"
     )
     assert contract.asks_text(contract.Network(name="net")) == ""
 
