@@ -191,7 +191,7 @@ Step = Callable[..., Awaitable[object]]
 def test_a_crash_at_any_step_is_mended_by_doing_it_again(
     site: Site, anna: Network, steps: int, killed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The node dies, the process too or not: nobody is in without a quota, and the end is the same."""
+    """The node dies, alone or with the process: nobody is in without a quota, and it is mended."""
     left = steps
     exchange: Step = zdb.AsyncClient._exchange
 
