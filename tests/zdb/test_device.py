@@ -116,7 +116,8 @@ def test_a_reservation_is_served_in_the_tenants_network(site: Site, anna: Networ
         held = site.there()["anna"]
     assert held == zdb.Held(
         name="anna", serving=True, mode="seq", disk_bytes_max=MIB, keys_max=100, history="last:2",
-        disk_bytes=held.disk_bytes, payload_bytes=7, keys=1, places=frozenset({anna.place}), connections=1,
+        disk_bytes=held.disk_bytes, payload_bytes=7, keys=1, places=frozenset({anna.place}),
+        connections=1,
     )  # fmt: skip
     assert 0 < held.disk_bytes < MIB
     assert site.pid() == pid
@@ -191,7 +192,7 @@ Step = Callable[..., Awaitable[object]]
 def test_a_crash_at_any_step_is_mended_by_doing_it_again(
     site: Site, anna: Network, steps: int, killed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The node dies, the process too or not: nobody is in without a quota, and the end is the same."""
+    """The node dies, alone or with the process: nobody is in without a quota, and it is mended."""
     left = steps
     exchange: Step = zdb.AsyncClient._exchange
 

@@ -130,7 +130,7 @@ def owner_of(pid: int) -> int:
 
 
 def test_reserved_used_and_removed(tmp_path: Path) -> None:
-    """Limits are told, the container reaches it by name, the quota holds; the end leaves nothing."""
+    """Limits are told, the container reaches it, the quota holds; the end leaves nothing."""
 
     async def body(here: Ground, mine: Stored) -> None:
         told = mine.receipt()

@@ -164,6 +164,22 @@ impl Manifest {
         })
     }
 
+    /// Whether these are good bytes of a version that is not known here.
+    fn is_later(bytes: &[u8]) -> bool {
+        let body = bytes.len().saturating_sub(4);
+        body >= FIXED_BYTES
+            && bytes[..8] == *MAGIC
+            && u32_at(bytes, 8) > VERSION_QUOTAS
+            && crc32c::crc32c(&bytes[..body]) == u32_at(bytes, body)
+    }
+
+    /// Whether one of the two files is of a later version: then nothing may be written over it.
+    pub fn is_of_later_version<D: Disk>(disk: &D, folder: &str) -> bool {
+        [Root::Data, Root::Index]
+            .iter()
+            .any(|&root| read(disk, root, folder).is_some_and(|bytes| Self::is_later(&bytes)))
+    }
+
     /// Write the file and its copy; durable when this returns. Says whether the copy was written too.
     ///
     /// # Errors
@@ -189,14 +205,7 @@ impl Manifest {
 
     /// The newest good one of the two files, and whether both were good.
     pub fn load<D: Disk>(disk: &D, folder: &str) -> (Option<Self>, bool) {
-        let load = |root| {
-            let file = disk
-                .open(root, &format!("{folder}/{}", name(root)), false)
-                .ok()?;
-            let mut bytes = vec![0; usize::try_from(file.length().ok()?.min(4096)).ok()?];
-            let got = file.read_at(&mut bytes, 0).ok()?;
-            Self::decode(&bytes[..got])
-        };
+        let load = |root| Self::decode(&read(disk, root, folder)?);
         let (data, index) = (load(Root::Data), load(Root::Index));
         let both = data.is_some() && data == index;
         (
@@ -206,6 +215,15 @@ impl Manifest {
             both,
         )
     }
+}
+
+fn read<D: Disk>(disk: &D, root: Root, folder: &str) -> Option<Vec<u8>> {
+    let path = format!("{folder}/{}", name(root));
+    let file = disk.open(root, &path, false).ok()?;
+    let mut bytes = vec![0; usize::try_from(file.length().ok()?.min(4096)).ok()?];
+    let got = file.read_at(&mut bytes, 0).ok()?;
+    bytes.truncate(got);
+    Some(bytes)
 }
 
 /// Why a manifest was not saved.

@@ -92,6 +92,10 @@ impl<D: Disk> Namespace<D> {
     ) -> Result<Option<Self>> {
         let files = numbers(&**disk, Root::Data, name, 'd')?;
         let (loaded, both) = Manifest::load(&**disk, name);
+        if Manifest::is_of_later_version(&**disk, name) {
+            let what = "its properties are of a later version than this program knows";
+            return Err(Error::Format(format!("{name}: {what}")));
+        }
         if let Some(removed) = loaded.as_ref().filter(|manifest| manifest.removed) {
             remove_folder(&**disk, name, removed);
             return Ok(None);

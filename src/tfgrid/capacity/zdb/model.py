@@ -93,8 +93,9 @@ class Version:
 class Namespace:
     """What NSINFO says; `fields` has every line of it.
 
-    `sequential` tells who chooses keys. Quotas are 0 for none: `payload_bytes_max` of live payloads,
-    `disk_bytes_max` of its files, `entries_max` of live keys. `history` is as NSSET takes it.
+    `sequential` tells who chooses keys. Quotas are 0 for none: `payload_bytes_max` of live
+    payloads, `disk_bytes_max` of its files, `entries_max` of live keys. `history` is as NSSET takes
+    it.
     """
 
     name: str

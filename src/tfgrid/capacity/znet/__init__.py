@@ -16,7 +16,7 @@ placement.
 
 | name | what it is |
 |---|---|
-| `Networks` | prepare, changes, ensure, observe, remove; attach, detach, listen; forward, unforward |
+| `Networks` | prepare, changes, ensure, observe, remove; attach, detach; listen; (un)forward |
 | `NetworkSpec`, `Member`, `Peer` | what should be: plain values, no contract knows of them |
 | `Service` | an address and port that the node itself answers for, in the tenant's namespace |
 | `Prepared` | the public key and UDP port of this node in a network, before anything runs |
