@@ -118,11 +118,7 @@ def _compare(wire: Wire, sure: dict[bytes, set[bytes | None]]) -> None:
 
 @pytest.mark.parametrize("sync", ["group", "always", "interval=50", "none"])
 def test_at_rest_it_makes_no_system_calls(tmp_path: Path, sync: str) -> None:
-    """After writes have settled the server waits in one call, with connections and namespaces open.
-
-    Index entries wait for their batch meanwhile, and a history policy has nothing to compact: no
-    timer comes back for either.
-    """
+    """After writes have settled the server waits in one call, whatever waits in memory or is open."""
     with contextlib.ExitStack() as stack:
         options = ("--sync", sync, "--metrics", "127.0.0.1:0")
         server = stack.enter_context(serving(tmp_path, *options))

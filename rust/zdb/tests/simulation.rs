@@ -127,6 +127,7 @@ impl Run {
             trace: Vec::new(),
         };
         run.restart();
+        run.reserve();
         run
     }
 
@@ -136,6 +137,20 @@ impl Run {
             eprintln!("{what}");
         }
         self.trace.push(what);
+    }
+
+    /// Give some of them quotas that they soon meet.
+    fn reserve(&mut self) {
+        if !self.dice.one_in(4) {
+            return;
+        }
+        let mut properties = self.namespace().properties().clone();
+        if self.dice.one_in(2) {
+            properties.max_keys = 1 + self.dice.below(30);
+        }
+        properties.max_disk_bytes = (300 << 10) + self.dice.below(2 << 20);
+        let done = self.namespace().set_properties(properties);
+        self.trace.push(format!("reserved {done:?}"));
     }
 
     fn engine(&mut self) -> &mut Engine<SimulatedDisk> {
@@ -351,8 +366,17 @@ impl Run {
         self.verify_totals();
     }
 
-    /// The figures are those of what is live.
+    /// The figures are those of what is live, and no quota is passed.
     fn verify_totals(&self) {
+        if !self.damaged {
+            let engine = self.engine.as_ref().expect("running");
+            let id = engine.find("default").expect("always there");
+            let namespace = engine.namespace(id).expect("there");
+            let (stats, limits) = (namespace.stats(), namespace.properties());
+            let disk = limits.max_disk_bytes == 0 || stats.disk_bytes <= limits.max_disk_bytes;
+            let keys = limits.max_keys == 0 || stats.entries <= limits.max_keys;
+            assert!(disk && keys, "seed {}: {stats:?}", self.seed);
+        }
         if self.may_be_damaged() {
             return;
         }
@@ -428,6 +452,8 @@ impl Run {
                     self.seed
                 );
             }
+            // Refused before anything was touched.
+            Err(Error::NoSpace) => {}
             Err(Error::UnknownId) => {
                 let known = self.known.get(&key).cloned().unwrap_or_default();
                 assert!(
@@ -467,6 +493,7 @@ impl Run {
                     self.trace.join("\n")
                 );
             }
+            Err(Error::NoSpace) => {}
             Err(_) => self.attempted(key, None),
         }
     }

@@ -63,6 +63,8 @@ impl<D: Disk> Namespace<D> {
             first_ids: Vec::new(),
             indexes: Vec::new(),
             index_bytes_closed: 0,
+            closed_bytes: 0,
+            shrunk_from: 0,
             table: Table::new(),
             totals: Totals::default(),
             buffer: Vec::new(),
@@ -104,6 +106,10 @@ impl<D: Disk> Namespace<D> {
             }
         }
         let (loaded, both) = Manifest::load(&**disk, name)?;
+        if Manifest::is_of_later_version(&**disk, name)? {
+            let what = "its properties are of a later version than this program knows";
+            return Err(Error::Format(format!("{name}: {what}")));
+        }
         if let Some(removed) = loaded.as_ref().filter(|manifest| manifest.removed) {
             debug_assert!(removed.removed && name != DEFAULT_NAMESPACE);
             let _ = remove_folder(&**disk, name);
@@ -211,6 +217,8 @@ impl<D: Disk> Namespace<D> {
             manifest.last += 1;
             self.begin_file(manifest, self.totals.next_id)?;
         }
+        self.count_closed();
+        self.begin_quota();
         Ok(())
     }
 

@@ -67,6 +67,7 @@ impl<D: Disk> Namespace<D> {
         (self.written, self.synced) = (end, end);
         self.dirty.insert(file);
         self.index_patience = 0;
+        self.count_closed();
         Ok(())
     }
 
