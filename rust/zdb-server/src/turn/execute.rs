@@ -33,8 +33,12 @@ impl Server {
             return;
         }
         let kept = std::mem::take(&mut connection.input);
+        let writes = self.shared.writes;
         let at = run(&mut self.shared, connection, slot, fresh.unwrap_or(&kept));
         keep(connection, kept, fresh, at);
+        if self.shared.writes > writes {
+            self.group.joined();
+        }
         let watched = match &connection.peer {
             Peer::Client(client) => client.watch.as_ref().map(|watch| watch.until),
             Peer::Metrics => None,
