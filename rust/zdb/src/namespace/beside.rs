@@ -12,8 +12,8 @@ use super::{bump, Namespace};
 use crate::segment;
 use crate::{Disk, DiskFile, Error, NamespaceId, Result, Root, SyncMode};
 
-/// Bytes after which a sync begins before its time, so that the disk is busy from the start.
-const SYNC_BYTES: u32 = 16 << 20;
+/// Bytes after which a sync begins before its time, so that the disk does not rest while much waits.
+const SYNC_BYTES: u32 = 64 << 20;
 
 /// An fsync that was begun: run it anywhere, then hand it back with what came of it to `Engine::end_sync`.
 #[derive(Debug)]
