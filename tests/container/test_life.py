@@ -227,7 +227,7 @@ def test_half_made_things_are_found_and_removed(
         monkeypatch.setattr(kind, "perform", cut)
         spec = node.spec("sleep 60")
         with pytest.raises(Cut):
-            node.runtime._prepare(spec, node.runtime.layout("web"))
+            node.runtime._prepare(spec, node.runtime.layout("web"), None)
         monkeypatch.undo()
         found = await node.restarted(node.launcher).observe()
         with pytest.raises(errors.NotFound, match="TFG-3104"):
