@@ -140,9 +140,7 @@ class Runtime:
         rootfs.open_way(self._run_dir)
         self._crun_root.mkdir(mode=0o700, exist_ok=True)
         claimant = self._claimant(name)
-        return rootfs.make_room(
-            self.layout(name), disk_bytes, lambda: self._ranges.uids(claimant)
-        )
+        return rootfs.make_room(self.layout(name), disk_bytes, lambda: self._ranges.uids(claimant))
 
     async def _ensure(self, spec: Spec, room: rootfs.Room | None) -> Status:
         if room is None:
