@@ -299,7 +299,7 @@ def test_a_check_that_does_not_pass_leaves_nothing(ground: Path, image: Path, en
         layout = node.runtime.layout("web")
 
         async def checked() -> container.Spec:
-            while not (layout.disk_mount / "work").is_dir():  # noqa: ASYNC110 - a folder sends no event
+            while not (layout.disk_mount / "work").is_dir():  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
             if ending == "cancelled":

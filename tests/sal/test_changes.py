@@ -238,7 +238,7 @@ def test_a_disk_is_a_hard_quota(tmp_path: Path, executor: Executor) -> None:
 
 
 def test_a_process_that_lets_moves_pass_stays_where_it_is() -> None:
-    """Inside `moving` a child moves to another group and back; this process never leaves its own."""
+    """Inside `moving` a child moves to another group; this process never leaves its own."""
     tree = cgroups.detect()
     name = f"tfgrid-test-{os.getpid()}"
     here = Path("/proc/self/cgroup").read_text("ascii")

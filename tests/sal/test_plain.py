@@ -247,7 +247,7 @@ def test_only_what_outlives_a_boot_is_forced_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taking and giving back a range waits for no disk; a network and a port are on it."""
-    forced = []
+    forced: list[int] = []
     monkeypatch.setattr("os.fsync", forced.append)
     allocator = claims.Claims(tmp_path)
     allocator.underlay("g")
