@@ -150,19 +150,19 @@ class Runtime:
             if there:
                 await self._remove(spec.name, grace_seconds=0)
         try:
-            await self._create(spec, room)
+            launched = await self._create(spec, room)
         except BaseException:
             await asyncio.shield(self._remove(spec.name, grace_seconds=0))
             raise
-        made = await self._status(spec.name)
+        made = self._read(spec.name, {launched.name: launched})
         assert made, "what was just made is there"
         return made
 
-    async def _create(self, spec: Spec, room: rootfs.Room | None) -> None:
+    async def _create(self, spec: Spec, room: rootfs.Room | None) -> Launched:
         layout = self.layout(spec.name)
         base = await asyncio.to_thread(self._prepare, spec, layout, room)
         line = crun.create_line(self._crun_root, spec.name, layout.bundle, layout.pid_file)
-        await self._launcher.spawn(
+        return await self._launcher.spawn(
             Spawn(
                 name=_PREFIX + spec.name,
                 argv=line,
