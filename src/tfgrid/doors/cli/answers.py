@@ -395,6 +395,20 @@ class Demo(Answer, frozen=True, tag="tfgrid.demo/1", tag_field="schema"):
     proof: str
 
 
+class Setting(Row, frozen=True):
+    """A setting, what it came to, and who said so."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class Config(Answer, frozen=True, tag="tfgrid.config/1", tag_field="schema"):
+    """`config show`: what a command would go by."""
+
+    entries: list[Setting]
+
+
 class Topic(Answer, frozen=True, tag="tfgrid.topic/1", tag_field="schema"):
     """`help`: one page."""
 

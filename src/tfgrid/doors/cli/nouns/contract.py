@@ -18,6 +18,7 @@ from tfgrid.doors.cli.frame import (
     Noun,
     Progress,
     Settings,
+    complete,
     confirm,
     hints,
     leaf,
@@ -78,7 +79,7 @@ async def _list(
         "tfgrid contract show guestbook --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 def show_contract(settings: Settings, name: str) -> None:
     """Show what was agreed, who signed, where it runs and what its nodes said."""
     answer, fault = asyncio.run(_show(settings, name))
@@ -112,7 +113,7 @@ async def _show(
         "tfgrid contract why guestbook --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 def why(settings: Settings, name: str) -> None:
     """Say why a contract is as it is: every reason, and what to do."""
     answer, fault = asyncio.run(_why(settings, name))
@@ -222,7 +223,7 @@ _SIGN_EXAMPLES: Final = (
 
 
 @leaf(noun, "sign", answers=("tfgrid.signed/1",), examples=_SIGN_EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 @click.option("--reason", default="", help="Kept with the signature.")
 def sign_contract(settings: Settings, name: str, reason: str) -> None:
     """Approve a contract as --as; what is signed is exactly the plan's hash."""
@@ -237,7 +238,7 @@ def sign_contract(settings: Settings, name: str, reason: str) -> None:
         "tfgrid contract reject guestbook --as legal --dry-run",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 @click.option("--reason", default="", help="Kept with the signature.")
 def reject_contract(settings: Settings, name: str, reason: str) -> None:
     """Say no to a contract as --as."""
@@ -251,7 +252,7 @@ def reject_contract(settings: Settings, name: str, reason: str) -> None:
         "tfgrid contract cancel guestbook --dry-run",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 @click.option("--reason", default="", help="Kept with the signature.")
 @click.option("--wait/--no-wait", default=True, help="Wait until all is removed (default: wait).")
 def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> None:
@@ -343,7 +344,7 @@ async def _wait_ended(settings: Settings, which: str) -> None:
         "tfgrid contract proof guestbook -o guestbook.proof --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write."
 )
@@ -369,7 +370,7 @@ async def write_proof(settings: Settings, name: str, output: Path) -> answers.Pr
 
 
 @leaf(
-    noun, "verify", answers=("tfgrid.verified/1",),
+    noun, "verify", offline=True, answers=("tfgrid.verified/1",),
     examples=(
         "tfgrid contract verify guestbook.proof",
         "tfgrid contract verify guestbook.proof --ledger 3fa9c1...",

@@ -14,7 +14,7 @@ import click
 
 from tfgrid.core import errors
 from tfgrid.doors.cli import answers
-from tfgrid.doors.cli.frame import Leaf, Settings, leaf, stream
+from tfgrid.doors.cli.frame import Leaf, Settings, complete, leaf, stream
 from tfgrid.doors.cli.session import Session
 from tfgrid.ledger import contract
 
@@ -29,7 +29,7 @@ _POLL_SECONDS: Final = 1.0
     examples=("tfgrid logs guestbook/web-1", "tfgrid logs guestbook/redis -f",
               "tfgrid logs guestbook/web-1 --json"),
 )  # fmt: skip
-@click.argument("workload", metavar="CONTRACT/WORKLOAD")
+@click.argument("workload", metavar="CONTRACT/WORKLOAD", shell_complete=complete("workload"))
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
 @click.option("--limit", type=int, default=100, help="How many lines at first (default: 100).")
 def logs(settings: Settings, workload: str, follow: bool, limit: int) -> None:

@@ -14,7 +14,7 @@ import click
 
 from tfgrid.core import limits, units
 from tfgrid.doors.cli import answers, render
-from tfgrid.doors.cli.frame import Noun, Settings, leaf, show, show_all
+from tfgrid.doors.cli.frame import Noun, Settings, complete, leaf, show, show_all
 from tfgrid.doors.cli.session import Session
 from tfgrid.ledger import farm
 
@@ -56,7 +56,7 @@ def _node_row(node: answers.Node) -> tuple[str, ...]:
     node_noun, "show", answers=("tfgrid.node/1",),
     examples=("tfgrid node show n1", "tfgrid node show 3fa9c1", "tfgrid node show n1 --json"),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("node"))
 def show_node(settings: Settings, name: str) -> None:
     """Show one node, by name or id prefix."""
     found = asyncio.run(_nodes(settings, name))

@@ -26,6 +26,7 @@ from tfgrid.doors.cli.frame import (
     Leaf,
     Progress,
     Settings,
+    complete,
     confirm,
     hints,
     leaf,
@@ -87,7 +88,7 @@ def _arguments(function: _F) -> _F:
         click.option("--set", "settings_", multiple=True, metavar="K=V",
                      help="A parameter of the recipe."),
         click.option("--name", default="", help="The contract's name (default: the recipe's)."),
-        click.argument("what", metavar="RECIPE|FILE"),
+        click.argument("what", metavar="RECIPE|FILE", shell_complete=complete("recipe")),
     ):  # fmt: skip
         add(function)
     return function

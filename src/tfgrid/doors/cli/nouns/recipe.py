@@ -11,7 +11,7 @@ import msgspec
 
 from tfgrid.core import errors, limits, store, units
 from tfgrid.doors.cli import answers, render
-from tfgrid.doors.cli.frame import ExitCode, Noun, Settings, hints, leaf, show, show_all
+from tfgrid.doors.cli.frame import ExitCode, Noun, Settings, complete, hints, leaf, show, show_all
 from tfgrid.doors.cli.session import Session
 from tfgrid.ledger import contract
 
@@ -63,7 +63,7 @@ def read_text(path: Path) -> str:
 
 
 @leaf(
-    noun, "lint", answers=("tfgrid.lint/1",),
+    noun, "lint", offline=True, answers=("tfgrid.lint/1",),
     examples=(
         "tfgrid recipe lint examples/guestbook", "tfgrid recipe lint my-recipe.yaml",
         "tfgrid recipe lint my-recipe.yaml --json",
@@ -142,7 +142,7 @@ def list_recipes(settings: Settings) -> None:
         "tfgrid recipe show guestbook --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("recipe"))
 def show_recipe(settings: Settings, name: str) -> None:
     """Show what a recipe asks and advises; NAME or NAME@VERSION."""
     show(settings, asyncio.run(_recipe(settings, name)), _recipe_text)

@@ -16,7 +16,7 @@ _group = click.Group()
 
 
 @leaf(
-    _group, "help", answers=("tfgrid.topic/1",),
+    _group, "help", offline=True, answers=("tfgrid.topic/1",),
     examples=("tfgrid help TFG-1203", "tfgrid help exit-codes", "tfgrid help environment"),
 )  # fmt: skip
 @click.argument("topic", required=False, default="")
@@ -82,7 +82,7 @@ def _index() -> answers.Topic:
 
 
 @leaf(
-    _group, "completion", answers=("tfgrid.completion/1",),
+    _group, "completion", offline=True, answers=("tfgrid.completion/1",),
     examples=(
         "tfgrid completion bash >/etc/bash_completion.d/tfgrid",
         "tfgrid completion zsh >~/.zfunc/_tfgrid",

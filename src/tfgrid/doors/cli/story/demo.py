@@ -11,7 +11,18 @@ import click
 from tfgrid.core import errors
 from tfgrid.doors import localgrid
 from tfgrid.doors.cli import answers, portrait, web
-from tfgrid.doors.cli.frame import Noun, Progress, Settings, hints, leaf, say, settings_of, show
+from tfgrid.doors.cli.frame import (
+    Noun,
+    Progress,
+    Settings,
+    complete,
+    hints,
+    leaf,
+    say,
+    settings_of,
+    settle,
+    show,
+)
 from tfgrid.doors.cli.session import Session
 
 __all__ = ["COMMANDS"]
@@ -38,6 +49,7 @@ def _tell(context: click.Context, example: Path | None) -> None:
     from tfgrid.doors.cli.story import running
 
     settings = settings_of(context)
+    settle(settings)
     show(settings, running.run(settings, example), lambda answer: answer.url)
 
 
@@ -48,7 +60,7 @@ noun.callback = _tell
     noun, "unplug", answers=("tfgrid.plug/1",),
     examples=("tfgrid demo unplug n1", "tfgrid demo unplug bcdb", "tfgrid demo unplug bot"),
 )  # fmt: skip
-@click.argument("part", metavar="NODE|bcdb|bot")
+@click.argument("part", metavar="NODE|bcdb|bot", shell_complete=complete("part"))
 def unplug(settings: Settings, part: str) -> None:
     """Pull the plug of a node, the ledger or the 3Bot, and watch whether the pages still answer."""
     with Session(settings) as session:
@@ -71,7 +83,7 @@ def unplug(settings: Settings, part: str) -> None:
     noun, "replug", answers=("tfgrid.plug/1",),
     examples=("tfgrid demo replug n1", "tfgrid demo replug bcdb", "tfgrid demo replug bot"),
 )  # fmt: skip
-@click.argument("part", metavar="NODE|bcdb|bot")
+@click.argument("part", metavar="NODE|bcdb|bot", shell_complete=complete("part"))
 def replug(settings: Settings, part: str) -> None:
     """Put the plug back and wait until the part answers."""
     with Session(settings) as session:
