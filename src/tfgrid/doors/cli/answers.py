@@ -319,7 +319,7 @@ class Verified(Answer, frozen=True, tag="tfgrid.verified/1", tag_field="schema")
 
 
 class Recipe(Answer, frozen=True, tag="tfgrid.recipe/1", tag_field="schema"):
-    """`recipe list`, `show`, `publish`: a published recipe."""
+    """`recipe list`, `show`, `publish`: a recipe; `state` says what was done with it."""
 
     name: str
     version: str
@@ -329,6 +329,7 @@ class Recipe(Answer, frozen=True, tag="tfgrid.recipe/1", tag_field="schema"):
     parameters: list[dict[str, Any]]
     workloads: list[str]
     deploy_quorum: str
+    state: str = "published"
 
 
 class Finding(Row, frozen=True):
@@ -373,13 +374,17 @@ class LogLine(Answer, frozen=True, tag="tfgrid.log/1", tag_field="schema"):
 
 
 class Plug(Answer, frozen=True, tag="tfgrid.plug/1", tag_field="schema"):
-    """`demo unplug`, `demo replug`: what was pulled or put back, and which pages answered."""
+    """`demo unplug`, `demo replug`: what was pulled or put back, and which pages answered.
+
+    `carried` lists what contracts have on a node, as CONTRACT/WORKLOAD.
+    """
 
     part: str
     action: str
     urls: list[str]
     asked: int
     answered: int
+    carried: list[str] = []
 
 
 class Demo(Answer, frozen=True, tag="tfgrid.demo/1", tag_field="schema"):

@@ -60,7 +60,7 @@ def contract_answer(session: Session, state: contract.ContractState) -> answers.
         approved=tally.approved, needed=tally.needed,
         approvers=approvers(session, rule, tally.votes),
         workloads=_workloads(session, state), receipts=_receipts(session, state),
-        urls=urls(session, state.proposal),
+        urls=[] if state.phase in contract.PHASES_FINAL else urls(session, state.proposal),
     )  # fmt: skip
 
 
@@ -75,9 +75,7 @@ def _workloads(session: Session, state: contract.ContractState) -> list[answers.
     }
     rows = []
     for assignment in state.proposal.placement.assignments:
-        fact = state.receipt(assignment.node, assignment.workload)
-        part = state.receipt(assignment.node)
-        latest = fact or part
+        latest = state.standing(assignment.node, assignment.workload)
         rows.append(
             answers.WorkloadRow(
                 workload=assignment.workload, kind=kinds.get(assignment.workload, ""),

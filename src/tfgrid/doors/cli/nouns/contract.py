@@ -28,7 +28,7 @@ from tfgrid.doors.cli.frame import (
     write_file,
 )
 from tfgrid.doors.cli.session import Session
-from tfgrid.ledger import contract
+from tfgrid.ledger import bcdb, contract
 
 __all__ = ["COMMANDS", "sign", "write_proof"]
 
@@ -260,6 +260,8 @@ def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> N
     if not settings.dry_run:
         confirm(settings, f"Remove {name} and what its containers hold?")
     answer = _sign(settings, name, "delete", "approve", reason)
+    if settings.dry_run:
+        return
     if answer.approved < answer.needed:
         hints(settings, *(f"tfgrid contract cancel {answer.name} --as {who}"
                           for who in answer.waiting[:3]))  # fmt: skip
@@ -275,7 +277,9 @@ def _sign(
     decision: Literal["approve", "reject"], reason: str,
 ) -> answers.Signed:  # fmt: skip
     answer = asyncio.run(sign(settings, name, action=action, decision=decision, reason=reason))
-    show(settings, answer, _signed_text)
+    show(settings, answer, lambda a: _signed_text(a, signed=not settings.dry_run))
+    if settings.dry_run:
+        return answer
     if action == "deploy" and answer.phase == "proposed":
         hints(settings, *(f"tfgrid contract sign {answer.name} --as {who}"
                           for who in answer.waiting[:2]),
@@ -285,8 +289,13 @@ def _sign(
     return answer
 
 
-def _signed_text(answer: answers.Signed) -> str:
+def _signed_text(answer: answers.Signed, *, signed: bool) -> str:
     verb = {"deploy": "deploying", "delete": "deleting"}[answer.action]
+    if not signed:
+        return (
+            f"{answer.identity} ({answer.role}) would {answer.decision} {verb} {answer.name}, "
+            f"which is {answer.phase} with {answer.approved}/{answer.needed}; nothing was signed"
+        )
     done = "approves" if answer.decision == "approve" else "rejects"
     return (
         f"{answer.identity} ({answer.role}) {done} {verb} {answer.name}: "
@@ -351,7 +360,10 @@ async def _wait_ended(settings: Settings, which: str) -> None:
 def proof(settings: Settings, name: str, output: Path) -> None:
     """Write everything that proves a contract into one file, for anybody to check offline."""
     answer = asyncio.run(write_proof(settings, name, output))
-    show(settings, answer, lambda a: f"{a.file}: {a.entries} records, {a.size_bytes} bytes")
+    would = ", not written" if settings.dry_run else ""
+    show(settings, answer, lambda a: f"{a.file}: {a.entries} records, {a.size_bytes} bytes{would}")
+    if settings.dry_run:
+        return
     hints(settings, f"tfgrid contract verify {answer.file}")
 
 
@@ -362,18 +374,20 @@ async def write_proof(settings: Settings, name: str, output: Path) -> answers.Pr
         state = session.contract(name)
         positions = contract.positions(view, state.contract)
         data = await session.client.bundle(positions)
+        proven = bcdb.verify_bundle(data, ledger=session.grid.ledger, registry=session.registry)
     if not settings.dry_run:
         write_file(output, data)
     return answers.Proof(
-        contract=state.contract, file=str(output), size_bytes=len(data), entries=len(positions)
-    )
+        contract=state.contract, file=str(output), size_bytes=len(data),
+        entries=len(proven.entries),
+    )  # fmt: skip
 
 
 @leaf(
     noun, "verify", offline=True, answers=("tfgrid.verified/1",),
     examples=(
         "tfgrid contract verify guestbook.proof",
-        "tfgrid contract verify guestbook.proof --ledger 3fa9c1...",
+        "tfgrid contract verify guestbook.proof --plain",
         "tfgrid contract verify guestbook.proof --json",
     ),
 )  # fmt: skip
