@@ -98,6 +98,7 @@ def test_a_dry_run_claims_nothing_that_was_not_done(ground: Ground) -> None:
         assert "is gone" not in told.stderr
         assert "approves" not in told.stdout
     assert _json(ground, "contract", "show", "dry")["approved"] == 0
+    assert ground.run("contract", "cancel", "dry", "--dry-run", "--as", "budget").stderr == ""
     assert ground.run("demo", "unplug", "n9", "--dry-run").exit_code == 4
 
 
@@ -149,3 +150,36 @@ def test_a_parameter_out_of_bounds_says_what_would_be_taken(ground: Ground) -> N
     told = ground.run("plan", "hello", "--set", "memory=1GiB", "--set", "memory=128GiB").stderr
     assert "is above 64 GiB" in told
     assert "--set memory=64MiB, or other: a size, 32 MiB or more, at most 64 GiB" in told
+
+
+def test_who_signs_is_shown_what_was_signed(ground: Ground) -> None:
+    """The hash that was signed is the plan's own, and the places and the price stand beside it."""
+    _json(ground, "deploy", *_order("seen"), "--yes", code=10)
+    told = ground.run("contract", "sign", "seen", "--as", "budget").stdout
+    shown = _json(ground, "contract", "sign", "seen", "--as", "budget")
+    assert f"sha256:{shown['subject']}" in told
+    assert "web on n" in told
+    assert "TFT per day" in told
+    text = ground.run("contract", "show", "seen").stdout
+    assert "budget approve, security not yet" in text
+    _json(ground, "contract", "sign", "seen", "--as", "legal")
+    assert "security not needed" in ground.run("contract", "show", "seen").stdout
+
+
+def test_an_unplugged_part_is_told_page_by_page() -> None:
+    """One page that fails does not look like all of them."""
+    from tfgrid.doors.cli import answers
+    from tfgrid.doors.cli.story import demo
+
+    pages = [
+        answers.PageCount(url="https://a/", asked=30, answered=30),
+        answers.PageCount(url="https://b/", asked=30, answered=2),
+    ]
+    plug = answers.Plug(
+        part="n2", action="unplugged", urls=["https://a/", "https://b/"], asked=60, answered=32,
+        carried=["b/web"], pages=pages,
+    )  # fmt: skip
+    told = demo._plug_text(plug).splitlines()
+    assert told[1:] == [
+        "  https://a/  0 of 30 requests failed", "  https://b/  28 of 30 requests failed",
+    ]  # fmt: skip

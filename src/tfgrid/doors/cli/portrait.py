@@ -127,7 +127,8 @@ def contracts_text(settings: Settings, found: Sequence[answers.Contract]) -> str
 
 def contract_text(settings: Settings, answer: answers.Contract) -> str:
     """One contract in full."""
-    signatures = ", ".join(f"{a.name} {a.decision or 'not yet'}" for a in answer.approvers)
+    unsaid = "not yet" if answer.approved < answer.needed else "not needed"
+    signatures = ", ".join(f"{a.name} {a.decision or unsaid}" for a in answer.approvers)
     facts = render.field_list(
         [
             ("contract", f"{answer.name}  {answer.contract}"),

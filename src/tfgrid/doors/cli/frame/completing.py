@@ -8,7 +8,6 @@ that begin with what was typed. Without the file, or for a grid that is not ther
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +36,8 @@ def remember(root: Path, names: Callable[[], Names], *, mark: str = "") -> None:
         mark: what they were seen at; with the same mark as before, nothing is looked up again.
 
     """
+    import json
+
     known = _read(root)
     if mark and known.get("mark") == mark:
         return
@@ -73,6 +74,8 @@ def _known(settings: Settings) -> dict[str, Any]:
 
 
 def _read(root: Path) -> dict[str, Any]:
+    import json
+
     try:
         told = json.loads((root / _FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import click
 import msgspec
 
-from tfgrid.core import errors, limits
+from tfgrid.core import errors, limits, units
 from tfgrid.doors.cli import answers, portrait
 from tfgrid.doors.cli.frame import (
     ExitCode,
@@ -211,7 +211,8 @@ def explain(
         following = [f"tfgrid deploy {agreement.recipe.name}"]
     return answers.Why(
         contract=state.contract, name=agreement.name, phase=state.phase,
-        answer=state.reason or _ANSWERS[state.phase],
+        answer=(state.reason or _ANSWERS[state.phase])
+        + (", by what its nodes said last" if reasons and state.phase == "running" else ""),
         reasons=[*pending, *told, *silent, *reasons], next=following,
     )  # fmt: skip
 
@@ -291,16 +292,17 @@ def _sign(
 
 def _signed_text(answer: answers.Signed, *, signed: bool) -> str:
     verb = {"deploy": "deploying", "delete": "deleting"}[answer.action]
+    price = f", {units.money_text(answer.price_per_day)} per day" if answer.price_per_day else ""
+    what = f"  sha256:{answer.subject}\n  {', '.join(answer.places)}{price}"
+    who = f"{answer.identity} ({answer.role})"
     if not signed:
         return (
-            f"{answer.identity} ({answer.role}) would {answer.decision} {verb} {answer.name}, "
-            f"which is {answer.phase} with {answer.approved}/{answer.needed}; nothing was signed"
+            f"{who} would {answer.decision} {verb} {answer.name}, which is {answer.phase} "
+            f"with {answer.approved}/{answer.needed}; nothing was signed\n{what}"
         )
     done = "approves" if answer.decision == "approve" else "rejects"
-    return (
-        f"{answer.identity} ({answer.role}) {done} {verb} {answer.name}: "
-        f"{answer.approved}/{answer.needed}, {answer.phase}"
-    )
+    count = f"{answer.approved}/{answer.needed}"
+    return f"{who} {done} {verb} {answer.name}: {count}, {answer.phase}\n{what}"
 
 
 async def sign(
@@ -328,7 +330,17 @@ async def sign(
             identity=ring.name, role=roles[0] if roles else "owner", phase=state.phase,
             approved=tally.approved, needed=tally.needed,
             waiting=[session.person(who) for who in tally.waiting],
+            subject=state.subject if action == "deploy" else state.delete_subject,
+            places=_places(session, state), price_per_day=state.proposal.placement.price_per_day,
         )  # fmt: skip
+
+
+def _places(session: Session, state: contract.ContractState) -> list[str]:
+    names = session.node_names()
+    return [
+        f"{one.workload} on {names.get(one.node, one.node[:10])}"
+        for one in state.proposal.placement.assignments
+    ]
 
 
 async def _wait_ended(settings: Settings, which: str) -> None:

@@ -78,7 +78,7 @@ def _node_text(settings: Settings, node: answers.Node) -> str:
             ("trust", node.trust),
             ("admitted", "yes" if node.admitted else "no"),
             ("state", f"{node.state} {node.reason}".strip()),
-            ("heard", node.seen_at or "never"),
+            ("heard", node.seen_at or "not lately"),
             ("total", size(node.total)),
             ("reserved", size(node.reserved)),
             ("free", size(node.free)),

@@ -372,7 +372,7 @@ async def _until_running(
     session: Session, state: contract.ContractState, timeout_seconds: int
 ) -> contract.ContractState:
     """Wait until a contract runs, if its nodes are at it."""
-    if state.phase == "proposed" or not timeout_seconds:
+    if state.phase in {"proposed", "running"} or not timeout_seconds:
         return state
     ordering = threebot.Ordering(session.follower, None, session.clock)
     with Progress(session.settings, "waiting for the nodes") as progress:

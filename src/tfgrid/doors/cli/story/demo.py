@@ -69,14 +69,15 @@ def unplug(settings: Settings, part: str) -> None:
         targets = asyncio.run(_urls(session))
         name = localgrid.find_part(session.paths, session.grid, part).name
         carried = _carried(session, name)
-        asked = answered = 0
+        pages: list[answers.PageCount] = []
         if not settings.dry_run:
             localgrid.unplug(session.paths, session.grid, part)
             say(settings, f"{name} is gone" + (f", with {', '.join(carried)}" if carried else ""))
-            asked, answered = asyncio.run(_watch(session, targets))
+            pages = asyncio.run(_watch(session, targets))
     answer = answers.Plug(
         part=name, action="would be unplugged" if settings.dry_run else "unplugged", urls=targets,
-        asked=asked, answered=answered, carried=carried,
+        asked=sum(page.asked for page in pages),
+        answered=sum(page.answered for page in pages), carried=carried, pages=pages,
     )  # fmt: skip
     show(settings, answer, _plug_text)
     if not settings.dry_run:
@@ -118,11 +119,11 @@ def _plug_text(answer: answers.Plug) -> str:
         return f"{answer.part}{carried} {answer.action}; nothing was changed"
     if not answer.asked:
         return f"{answer.part} is unplugged; no page was there to be asked"
-    failed = answer.asked - answer.answered
-    return (
-        f"{answer.part} is unplugged; {', '.join(answer.urls)}: "
-        f"{failed} of {answer.asked} requests failed"
-    )
+    counts = [
+        f"  {page.url}  {page.asked - page.answered} of {page.asked} requests failed"
+        for page in answer.pages
+    ]
+    return "\n".join([f"{answer.part} is unplugged", *counts])
 
 
 def _living(session: Session) -> list[contract.ContractState]:
@@ -149,21 +150,22 @@ async def _urls(session: Session) -> list[str]:
     return [url for state in _living(session) for url in portrait.urls(session, state.proposal)]
 
 
-async def _watch(session: Session, targets: list[str]) -> tuple[int, int]:
-    """Ask every page for some seconds; how often, and how often it answered."""
-    asked, answered = 0, 0
+async def _watch(session: Session, targets: list[str]) -> list[answers.PageCount]:
+    """Ask every page for some seconds; how often each was asked, and how often it answered."""
+    answered = dict.fromkeys(targets, 0)
     certificate = session.paths.root_certificate
     seconds = min(_ASK_SECONDS, session.settings.timeout)
-    until = session.clock.monotonic_ms() + seconds * 1000
-    with Progress(session.settings, f"asking the pages for {seconds:.0f} s") as progress:
+    until, rounds = session.clock.monotonic_ms() + seconds * 1000, 0
+    with Progress(session.settings, f"asking its pages for {seconds:.0f} s") as progress:
         while targets and session.clock.monotonic_ms() < until:
+            rounds += 1
             for url in targets:
-                asked += 1
-                answered += await asyncio.to_thread(_answers, url, certificate)
-            if asked // len(targets) % _TELL_EVERY == 0:
-                progress.change("pages", f"{answered} of {asked} requests answered")
+                answered[url] += await asyncio.to_thread(_answers, url, certificate)
+            if rounds % _TELL_EVERY == 0:
+                total = f"{sum(answered.values())} of {rounds * len(targets)}"
+                progress.change("pages", f"{total} requests answered")
             await session.clock.sleep(_ASK_EVERY_SECONDS)
-    return asked, answered
+    return [answers.PageCount(url=u, asked=rounds, answered=n) for u, n in answered.items()]
 
 
 def _answers(url: str, certificate: Path) -> bool:
