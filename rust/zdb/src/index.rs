@@ -158,6 +158,12 @@ impl<F: DiskFile> Index<F> {
         (1 + self.full_pages + partial) * PAGE_BYTES as u64
     }
 
+    /// Bytes of the file once all entries, and so many more, are written.
+    pub fn bytes_with(&self, more: usize) -> u64 {
+        let pages = (self.recent.len() + more).div_ceil(PAGE_ENTRIES) as u64;
+        (1 + self.full_pages + pages) * PAGE_BYTES as u64
+    }
+
     /// Bytes of memory in use.
     pub fn memory_bytes(&self) -> usize {
         self.recent.capacity() * std::mem::size_of::<(Entry, Totals)>()
@@ -280,6 +286,40 @@ impl<F: DiskFile> Index<F> {
         }
         Ok(decode_entry(&bytes, file))
     }
+}
+
+/// What reading a page of an index file at rest came to.
+#[derive(Debug)]
+pub enum Page {
+    /// Its entries, and the totals after the last of them.
+    Good(Vec<Entry>, Totals),
+    /// There are no more.
+    End,
+    /// It is not good.
+    Bad,
+}
+
+/// Read one page of an index file that is not written to.
+pub fn read_page(handle: &impl DiskFile, seed: u32, number: u64, file: u32) -> io::Result<Page> {
+    let mut page = [0; PAGE_BYTES];
+    let got = handle.read_at(&mut page, number * PAGE_BYTES as u64)?;
+    if got == 0 {
+        return Ok(Page::End);
+    }
+    if got < PAGE_BYTES || !is_good(&page, seed, number) {
+        return Ok(Page::Bad);
+    }
+    let (count, totals) = page_totals(&page);
+    let entries = page[PAGE_HEADER_BYTES..].chunks(ENTRY_BYTES).take(count);
+    let entries = entries.map(|bytes| decode_entry(bytes, file)).collect();
+    Ok(Page::Good(entries, totals))
+}
+
+/// The id that was next when an index file began.
+pub fn first_id(handle: &impl DiskFile) -> io::Result<u64> {
+    let mut head = [0; 24];
+    handle.read_at(&mut head, 0)?;
+    Ok(u64_at(&head, 16))
 }
 
 fn encode_page(entries: &[(Entry, Totals)], seed: u32, number: u64) -> [u8; PAGE_BYTES] {
