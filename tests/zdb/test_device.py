@@ -97,7 +97,7 @@ def anna(tmp_path: Path) -> Iterator[Network]:
 def reserve(network: Network, **changes: object) -> zdb.Reservation:
     """A reservation of a mebibyte for a tenant."""
     plain = zdb.Reservation(
-        name=network.name, disk_bytes=MIB, keys_max=100, place=network.place, listen=network.listen
+        name=network.name, disk_bytes=MIB, keys_max=100, places={network.place: network.listen}
     )
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -116,7 +116,8 @@ def test_a_reservation_is_served_in_the_tenants_network(site: Site, anna: Networ
         held = site.there()["anna"]
     assert held == zdb.Held(
         name="anna", serving=True, mode="seq", disk_bytes_max=MIB, keys_max=100, history="last:2",
-        disk_bytes=held.disk_bytes, payload_bytes=7, keys=1, place=anna.place, connections=1,
+        disk_bytes=held.disk_bytes, payload_bytes=7, keys=1, places=frozenset({anna.place}),
+        connections=1,
     )  # fmt: skip
     assert 0 < held.disk_bytes < MIB
     assert site.pid() == pid
@@ -211,11 +212,11 @@ def test_a_crash_at_any_step_is_mended_by_doing_it_again(
     if killed:
         site.kill()
     for held in site.there().values():
-        assert held.place is None or (held.disk_bytes_max, held.keys_max) == (MIB, 100)
+        assert not held.places or (held.disk_bytes_max, held.keys_max) == (MIB, 100)
     site.device = site.another()
     site.ensure(wanted)
     held = site.there()["anna"]
-    assert (held.disk_bytes_max, held.keys_max, held.place) == (MIB, 100, anna.place)
+    assert (held.disk_bytes_max, held.keys_max, set(held.places)) == (MIB, 100, {anna.place})
     with anna.wire() as tenant:
         assert tenant("SET", "k", "v") == b"k"
 
@@ -269,7 +270,23 @@ def test_another_place_is_another_entrance(site: Site, tmp_path: Path) -> None:
             assert after("GET", "k") == b"v"
         with pytest.raises(ConnectionRefusedError):
             old.wire()
-        assert site.there()["db"].place == new.place
+        assert site.there()["db"].places == {new.place}
+
+
+def test_a_namespace_has_an_entrance_for_each_place(site: Site, tmp_path: Path) -> None:
+    """Two families of addresses are two entrances to the same keys; one goes and one stays."""
+    with networks(tmp_path, "four", "six") as (four, six):
+        both = {network.place: network.listen for network in (four, six)}
+        site.ensure(reserve(four, name="db", places=both))
+        with four.wire() as one, six.wire() as other:
+            assert one("SET", "k", "v") == b"k"
+            assert other("GET", "k") == b"v"
+            held = site.there()["db"]
+            assert (set(held.places), held.connections) == (set(both), 2)
+            site.ensure(reserve(four, name="db"))
+            assert other.closed()
+            assert one("GET", "k") == b"v"
+        assert site.there()["db"].places == {four.place}
 
 
 def test_the_mode_is_decided_before_the_first_write(site: Site, anna: Network) -> None:
@@ -349,7 +366,7 @@ def test_the_directory_belongs_to_whoever_the_process_is(site: Site, anna: Netwo
     "wrong",
     [{"name": ""}, {"name": "default"}, {"name": "../up"}, {"name": "a b"}, {"name": "x" * 129},
      {"name": ".x"}, {"name": "ä"}, {"disk_bytes": -1}, {"keys_max": -1}, {"disk_bytes": 2**63},
-     {"place": ""}, {"place": "a\nb"}, {"place": "x" * 256}],
+     {"places": {"": None}}, {"places": {"a\nb": None}}, {"places": {"x" * 256: None}}],
     ids=str,
 )  # fmt: skip
 def test_malformed_reservations_start_nothing(site: Site, anna: Network, wrong: object) -> None:
@@ -364,4 +381,4 @@ def test_a_history_that_is_none_is_refused_without_an_entrance(site: Site, anna:
     """What the server does not understand stops before anybody can come in."""
     with pytest.raises(zdb.Refused, match="Invalid property value"):
         site.ensure(reserve(anna, history="some"))
-    assert site.there()["anna"].place is None
+    assert site.there()["anna"].places == frozenset()

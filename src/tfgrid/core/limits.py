@@ -35,6 +35,8 @@ feed_page_bytes_max: Final = 8 * 1024**2
 feed_waiters_max: Final = 1024
 signed_entry_bytes_max: Final = header_bytes_max + 2 * 1024
 submission_bytes_max: Final = signed_entry_bytes_max + 1 + document_bytes_max
+follower_view_entries_min: Final = 32
+follower_view_bytes_max: Final = 64 * 1024**2
 bundle_entries_max: Final = 1024
 bundle_bytes_max: Final = 16 * 1024**2
 response_bytes_max: Final = 32 * 1024**2
@@ -70,6 +72,15 @@ log_tail_bytes_max: Final = 16 * 1024
 step_backoff_seconds_max: Final = 60
 uids_per_container: Final = 65_536
 container_processes_max: Final = 4096
+node_devices_max: Final = 64
+
+# Zero-DB namespaces
+zdb_port: Final = 9900
+zdb_keys_default: Final = 1_000_000
+zdb_keys_max: Final = 10_000_000_000
+# Of its index, for each key: 13 bytes a slot (`rust/zdb/src/table.rs`), and a table that has just
+# split is half empty. A million keys were measured at 29 bytes each.
+zdb_key_memory_bytes: Final = 40
 
 # Images
 chunk_bytes_max: Final = 1024**2

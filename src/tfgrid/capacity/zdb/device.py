@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +94,7 @@ class Device:
         _check(wanted)
         async with self._one_at_a_time, await self._serving() as client:
             await _have_namespace(client, wanted)
-            await _have_entrance(client, wanted)
+            await _have_entrances(client, wanted)
 
     async def remove(self, name: str) -> None:
         """Remove a namespace with its entrance and all its data; the process ends with its last.
@@ -112,7 +112,8 @@ class Device:
                 names = set(await client.nslist()) - {_DEFAULT}
                 if name in names:
                     await client.nsdel(name)
-            if not names - {name}:
+            # What the process could not open is on the disk all the same, and somebody's.
+            if not (names | set(self._stored())) - {name}:
                 await self._end()
 
     async def stop(self) -> None:
@@ -182,24 +183,25 @@ class Device:
 
 async def _held(client: AsyncClient) -> dict[str, Held]:
     names = [name for name in await client.nslist() if name != _DEFAULT]
-    entrances = {entrance.namespace: entrance for entrance in await client.entrance_list()}
+    entrances = await client.entrance_list()
     found = {}
     for name in names:
         try:
             there = await client.nsinfo(name)
         except errors.NotFound:
             continue  # removed since
-        found[name] = _seen(there, entrances.get(name))
+        found[name] = _seen(there, [e for e in entrances if e.namespace == name])
     return found
 
 
-def _seen(there: Namespace, entrance: Entrance | None) -> Held:
+def _seen(there: Namespace, entrances: Sequence[Entrance]) -> Held:
     return Held(
         name=there.name, serving=True, mode="seq" if there.sequential else "user",
         disk_bytes_max=there.disk_bytes_max, keys_max=there.entries_max, history=there.history,
         disk_bytes=there.disk_bytes, payload_bytes=there.payload_bytes, keys=there.entries,
-        place=entrance.name if entrance else None,
-        connections=entrance.connections if entrance else 0, read_only=there.read_only,
+        places=frozenset(entrance.name for entrance in entrances),
+        connections=sum(entrance.connections for entrance in entrances),
+        read_only=there.read_only,
     )  # fmt: skip
 
 
@@ -209,7 +211,7 @@ async def _have_namespace(client: AsyncClient, wanted: Reservation) -> None:
     except errors.NotFound:
         await client.nsnew(wanted.name)
         there = await client.nsinfo(wanted.name)
-    seen = _seen(there, None)
+    seen = _seen(there, ())
     if seen.mode != wanted.mode:
         try:
             await client.nsset(wanted.name, "mode", wanted.mode)
@@ -227,16 +229,14 @@ async def _have_namespace(client: AsyncClient, wanted: Reservation) -> None:
             await client.nsset(wanted.name, word, value)
 
 
-async def _have_entrance(client: AsyncClient, wanted: Reservation) -> None:
-    there = False
+async def _have_entrances(client: AsyncClient, wanted: Reservation) -> None:
+    missing = dict(wanted.places)
     for entrance in await client.entrance_list():
-        if (entrance.name, entrance.namespace) == (wanted.place, wanted.name):
-            there = True
-        elif wanted.name == entrance.namespace:
+        if entrance.namespace == wanted.name and not missing.pop(entrance.name, None):
             await client.entrance_remove(entrance.name)
-    if not there:
-        with wanted.listen() as listener:
-            await client.entrance_add(wanted.place, wanted.name, listener)
+    for place, listen in missing.items():
+        with listen() as listener:
+            await client.entrance_add(place, wanted.name, listener)
 
 
 def _check(wanted: Reservation) -> None:
@@ -249,16 +249,17 @@ def _check(wanted: Reservation) -> None:
     named = _NAME.fullmatch(wanted.name) and wanted.name != _DEFAULT
     for field, fine in (
         ("name", named and len(wanted.name) <= reservation.name_bytes_max),
-        (
-            "place",
-            _PLACE.fullmatch(wanted.place) and len(wanted.place) <= reservation.place_bytes_max,
-        ),
+        ("places", all(map(_is_place, wanted.places))),
         ("disk_bytes", 0 <= wanted.disk_bytes < 2**63),
         ("keys_max", 0 <= wanted.keys_max < 2**63),
     ):
         if not fine:
             value = getattr(wanted, field)
             raise errors.BadInput("TFG-3714", f"{value!r} is no {field} of a reservation")
+
+
+def _is_place(place: str) -> bool:
+    return _PLACE.fullmatch(place) is not None and len(place) <= reservation.place_bytes_max
 
 
 def _give(directory: Path, user: int) -> None:

@@ -22,7 +22,10 @@ def verify(file: Path, ledger: str) -> answers.Verified:
 
     """
     if not file.is_file():
-        raise errors.NotFound("TFG-5006", f"there is no file {file}", where=str(file.absolute()))
+        raise errors.NotFound(
+            "TFG-5006", f"there is no file {file}", where=str(file.absolute()),
+            hint="tfgrid contract proof NAME -o FILE writes one",
+        )  # fmt: skip
     if file.stat().st_size > limits.response_bytes_max:
         raise errors.BadInput("TFG-5014", "larger than a proof can be", where=str(file))
     registry = bcdb.registry(farm.kinds(), contract.kinds())
@@ -46,6 +49,7 @@ def verify(file: Path, ledger: str) -> answers.Verified:
         signers=[f"{s.name} ({s.role}) {s.action} {s.decision}" for s in verdict.signers],
         parts=[
             f"{p.workload} on {p.node_name}: {p.state}"
+            + (f", {p.asks}" if p.asks else "")
             + (f", image sha256:{p.image}" if p.image else "")
             for p in verdict.parts
         ],

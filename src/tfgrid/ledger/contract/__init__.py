@@ -23,11 +23,14 @@ same functions.
 | `recipe`, `document` | recipes as values, and the YAML in which people write them |
 | `addresses` | ranges, subnets and addresses of a contract's networks |
 | `planner` | order to plan: the search for places, and what would fit instead |
+| `wording` | what a workload asks for, as people are told it |
 | `proof` | which entries prove a contract, and the verdict on a bundle of them |
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from tfgrid.ledger.contract.checks import check_proposal, funding_check
-from tfgrid.ledger.contract.document import Finding, lint_recipe_yaml, parse_recipe_yaml
 from tfgrid.ledger.contract.model import (
     Access,
     Action,
@@ -37,12 +40,15 @@ from tfgrid.ledger.contract.model import (
     Assignment,
     Constraints,
     Container,
+    DiskClass,
     Endpoint,
     HealthCheck,
     Image,
+    Inhabitant,
     Member,
     Network,
     NetworkPlace,
+    Placed,
     Placement,
     Policy,
     Proposal,
@@ -53,6 +59,7 @@ from tfgrid.ledger.contract.model import (
     Rule,
     Usage,
     Workload,
+    ZdbNamespace,
     agreement_digest,
     asked,
     contract_id,
@@ -88,6 +95,10 @@ from tfgrid.ledger.contract.state import (
     read_recipe,
     recipes,
 )
+from tfgrid.ledger.contract.wording import asks_text
+
+if TYPE_CHECKING:
+    from tfgrid.ledger.contract.document import Finding, lint_recipe_yaml, parse_recipe_yaml
 
 __all__ = [
     "PHASES_FINAL",
@@ -102,17 +113,20 @@ __all__ = [
     "Constraints",
     "Container",
     "ContractState",
+    "DiskClass",
     "Endpoint",
     "Event",
     "Finding",
     "HealthCheck",
     "Image",
+    "Inhabitant",
     "Member",
     "Network",
     "NetworkPlace",
     "Order",
     "Parameter",
     "Phase",
+    "Placed",
     "Placement",
     "Plan",
     "PlanRow",
@@ -130,8 +144,10 @@ __all__ = [
     "Verdict",
     "Vote",
     "Workload",
+    "ZdbNamespace",
     "agreement_digest",
     "asked",
+    "asks_text",
     "check_plan",
     "check_proposal",
     "check_receipt",
@@ -158,3 +174,10 @@ __all__ = [
     "validity_over",
     "verdict",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Loaded on first use: only who reads recipes as text needs YAML, and loading it takes long.
+    if name not in __all__:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"{__name__}.document"), name)
