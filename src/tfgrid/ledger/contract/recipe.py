@@ -177,9 +177,9 @@ def value_of(parameter: Parameter, given: Scalar) -> Scalar:
     value = _typed(parameter, given)
     size = len(value) if isinstance(value, str) else value
     if parameter.minimum is not None and size < parameter.minimum:
-        raise _misfit(parameter, given, f"is below {parameter.minimum}")
+        raise _misfit(parameter, given, f"is below {_bound(parameter, parameter.minimum)}")
     if parameter.maximum is not None and size > parameter.maximum:
-        raise _misfit(parameter, given, f"is above {parameter.maximum}")
+        raise _misfit(parameter, given, f"is above {_bound(parameter, parameter.maximum)}")
     return value
 
 
@@ -215,8 +215,35 @@ def _number(parameter: Parameter, given: str) -> int:
 def _misfit(parameter: Parameter, given: Scalar, why: str) -> errors.BadInput:
     return errors.BadInput(
         "TFG-2331", f"{parameter.name}: {str(given)[:64]!r} {why}", where=parameter.name,
-        hint=f"{parameter.name} is a {parameter.type}",
+        hint=_example(parameter),
     )  # fmt: skip
+
+
+def _bound(parameter: Parameter, value: int) -> str:
+    return units.bytes_text(value) if parameter.type == "size" else str(value)
+
+
+def _example(parameter: Parameter) -> str:
+    """What could be given, and one setting that would be taken."""
+    kinds = {
+        "string": "text",
+        "integer": "a whole number",
+        "size": "a size",
+        "boolean": "true or false",
+    }
+    wanted = f"one of {', '.join(parameter.choices)}" if parameter.choices else kinds.get(
+        parameter.type, "a choice"
+    )  # fmt: skip
+    if parameter.type != "string" and parameter.minimum is not None:
+        wanted += f", {_bound(parameter, parameter.minimum)} or more"
+    if parameter.type != "string" and parameter.maximum is not None:
+        wanted += f", at most {_bound(parameter, parameter.maximum)}"
+    default = parameter.default
+    if default is None:
+        return f"--set {parameter.name}=..., {wanted}"
+    text = _bound(parameter, default).replace(" ", "") if isinstance(default, int) else str(default)
+    shown = text.lower() if isinstance(default, bool) else text
+    return f"--set {parameter.name}={shown}, or other: {wanted}"
 
 
 def check_recipe(recipe: Recipe) -> None:
