@@ -1,13 +1,15 @@
 //! The engine: all namespaces of a pair of directories, opened, committed and closed together.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::format::Uid;
 use crate::namespace::{Namespace, Settings};
 use crate::{
-    Disk, Error, Mode, NamespaceId, Result, Root, SyncMode, DEFAULT_NAMESPACE, NAME_BYTES_MAX,
-    SEGMENT_BYTES, SEGMENT_BYTES_MIN,
+    Disk, Error, Mode, NamespaceId, Result, Root, SyncMode, CACHE_BYTES, DEFAULT_NAMESPACE,
+    NAME_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN,
 };
 
 /// How an engine runs.
@@ -19,12 +21,14 @@ pub struct Options {
     pub segment_bytes: u32,
     /// Mode of new namespaces, the default one included.
     pub mode: Mode,
+    /// Bytes of data files that may be kept in memory for reading, for all namespaces together; 0 for none.
+    pub cache_bytes: usize,
     /// Bytes nobody can guess, from the system: identities and hash keys of new namespaces.
     pub entropy: [u8; 16],
 }
 
 impl Options {
-    /// Group commit, 256 MiB files, user mode.
+    /// Group commit, 256 MiB files, user mode, 64 MiB of cache.
     #[must_use]
     pub fn new(entropy: [u8; 16]) -> Self {
         let segment_bytes = SEGMENT_BYTES;
@@ -32,6 +36,7 @@ impl Options {
             sync: SyncMode::Group,
             segment_bytes,
             mode: Mode::User,
+            cache_bytes: CACHE_BYTES,
             entropy,
         }
     }
@@ -92,6 +97,7 @@ pub struct Engine<D: Disk> {
     slots: Vec<Slot<D>>,
     names: BTreeMap<String, usize>,
     uids_drawn: u64,
+    cache: Option<Rc<Cache>>,
 }
 
 impl<D: Disk> Engine<D> {
@@ -104,12 +110,14 @@ impl<D: Disk> Engine<D> {
             .segment_bytes
             .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let (disk, slots, names) = (Arc::new(disk), Vec::new(), BTreeMap::new());
+        let cache = Cache::new(options.cache_bytes);
         let mut engine = Self {
             disk,
             options,
             slots,
             names,
             uids_drawn: 0,
+            cache,
         };
         let mut report = Report::default();
         let mut found = std::collections::BTreeSet::new();
@@ -133,6 +141,7 @@ impl<D: Disk> Engine<D> {
         Settings {
             sync: self.options.sync,
             segment_bytes: self.options.segment_bytes,
+            cache: self.cache.clone(),
         }
     }
 
@@ -299,6 +308,12 @@ impl<D: Disk> Engine<D> {
             .iter_mut()
             .filter_map(|slot| slot.namespace.as_mut());
         namespaces.map(Namespace::settle).fold(Ok(()), Result::and)
+    }
+
+    /// Bytes of data files that are kept in memory for reading.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.cache.as_ref().map_or(0, |cache| cache.bytes())
     }
 
     /// The disk below.

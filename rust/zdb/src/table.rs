@@ -11,6 +11,8 @@ use crate::Place;
 
 /// Slots of a full bucket: seven eighths of 4096.
 const BUCKET_SLOTS_MAX: usize = 3584;
+/// Records up to here are read by way of the cache; bigger ones cost more to copy than to ask for.
+const SMALL_BYTES_MAX: usize = 8448;
 /// Beyond this many bits of directory a bucket grows instead.
 const DEPTH_MAX: u8 = 24;
 /// Bytes that one slot takes in a bucket, its control byte included.
@@ -31,6 +33,11 @@ impl Class {
             .iter()
             .position(|&limit| total_bytes <= limit);
         Self(fits.unwrap_or(6) as u8)
+    }
+
+    /// Whether a record of it is kept in the cache.
+    pub fn is_small(self) -> bool {
+        self.bytes() <= SMALL_BYTES_MAX
     }
 
     /// How many bytes to read at first.

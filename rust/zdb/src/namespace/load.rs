@@ -92,7 +92,8 @@ impl<D: Disk> Namespace<D> {
         if let Some(found) = segment.as_ref().filter(|_| sound) {
             self.totals.next_id = found.header.first_id;
         }
-        self.segments.push(segment);
+        self.segments
+            .push(segment.and_then(|segment| self.admit(segment)));
         self.totals = Totals {
             end: SEGMENT_HEADER_BYTES,
             last: 0,

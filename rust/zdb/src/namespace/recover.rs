@@ -40,7 +40,7 @@ impl<D: Disk> Namespace<D> {
         // The manifest comes last: without it the files are an attempt, and hold nothing.
         let manifest = namespace.manifest.clone();
         namespace.save(manifest)?;
-        namespace.segments.push(Some(data));
+        namespace.segments.push(namespace.admit(data));
         namespace.indexes.push(Some(index));
         namespace.totals.end = SEGMENT_HEADER_BYTES;
         (namespace.written, namespace.synced) = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
