@@ -6,10 +6,11 @@
 //! believed: whoever reads verifies the checksums of the record, and asks the disk when they are wrong.
 //!
 //! Blocks live in sets of `WAYS`; neighbouring blocks of a file live in neighbouring sets, so that a file
-//! fills all sets alike. A set with room takes in what is missed. A full one does so only after a block
-//! was missed `MISSES_TO_ENTER` times while the set remembers it: what is larger than the budget and read
-//! in no order would otherwise read a block for each record. The one that leaves was not used since the
-//! hand of the clock last passed it.
+//! fills all sets alike. A set with room takes in what is missed. At a full one a block may knock when it was
+//! missed `MISSES_TO_KNOCK` times while the set remembers it; each knock looks at one block of the set,
+//! halves how often that one counts as used, and takes its room when that was nothing. So what is read
+//! often stays and what is not leaves, and where all is read alike nothing moves: taking a block in costs
+//! several reads of a record.
 
 use std::cell::RefCell;
 use std::io;
@@ -19,8 +20,10 @@ use std::rc::Rc;
 pub const BLOCK_BYTES: usize = 16 << 10;
 /// Blocks of a set.
 const WAYS: usize = 8;
-/// How often a block must be missed before it takes another one's room.
-const MISSES_TO_ENTER: u8 = 4;
+/// How often a block must be missed before it may take another one's room.
+const MISSES_TO_KNOCK: u8 = 4;
+/// Uses beyond this many are not counted.
+const USES_MAX: u8 = 7;
 /// Bits of a tag that number the block; a file has less than 4 GiB.
 const BLOCK_BITS: u32 = 18;
 
@@ -51,7 +54,7 @@ struct Inner {
 struct Set {
     tags: [u64; WAYS],
     blocks: [Option<Block>; WAYS],
-    used: [bool; WAYS],
+    uses: [u8; WAYS],
     hand: usize,
     missed: [u64; WAYS],
     misses: [u8; WAYS],
@@ -149,11 +152,28 @@ impl CachedFile {
         if let Some((set, way)) = inner.find(tag) {
             let found = set.blocks[way].as_ref()?;
             if found.len() >= wanted.needed() {
-                set.used[way] = true;
+                if set.uses[way] < USES_MAX {
+                    set.uses[way] += 1;
+                }
                 return Some(Rc::clone(found));
             }
         }
         inner.miss(tag, wanted, read)
+    }
+
+    /// Some of the wanted bytes, if they are there; counts neither as use nor as a miss.
+    #[inline]
+    pub fn touch(&self, wanted: &Wanted) -> u8 {
+        let tag = self.tag(wanted);
+        let inner = &mut *self.cache.inner.borrow_mut();
+        let block = inner
+            .find(tag)
+            .and_then(|(set, way)| set.blocks[way].as_ref());
+        block.map_or(0, |block| {
+            let (first, last) = (wanted.inside(), wanted.inside() + wanted.count);
+            let byte = |at: usize| block.get(at).copied().unwrap_or(0);
+            byte(first) ^ byte(last)
+        })
     }
 
     /// Forget the block of this byte: what is in it was not right.
@@ -236,7 +256,7 @@ impl Inner {
         bytes.truncate(begin + got);
         let whole = bytes.len() >= wanted.needed();
         set.tags[way] = tag;
-        set.used[way] = true;
+        set.uses[way] = 1;
         set.blocks[way] = Some(Rc::clone(&block));
         self.held += 1;
         whole.then_some(block)
@@ -259,7 +279,7 @@ impl Inner {
 }
 
 impl Set {
-    /// Where a block that was missed may go: its own way, a free one, or that of one not used lately.
+    /// Where a block that was missed may go: its own way, a free one, or that of one little used.
     fn room(&mut self, tag: u64, ways: usize) -> Option<usize> {
         let tags = &self.tags[..ways];
         let free = tags.iter().position(|&one| one == tag);
@@ -269,21 +289,19 @@ impl Set {
         if !self.remember(tag) {
             return None;
         }
-        loop {
-            let way = self.hand % ways;
-            self.hand = way + 1;
-            if !std::mem::take(&mut self.used[way]) {
-                return Some(way);
-            }
-        }
+        let way = self.hand % ways;
+        self.hand = way + 1;
+        let unused = self.uses[way] == 0;
+        self.uses[way] /= 2;
+        unused.then_some(way)
     }
 
-    /// Count a miss; says whether there were enough.
+    /// Count a miss; says whether there were enough to knock.
     fn remember(&mut self, tag: u64) -> bool {
         match self.missed.iter().position(|&one| one == tag) {
             Some(way) => {
                 self.misses[way] += 1;
-                let enough = self.misses[way] >= MISSES_TO_ENTER;
+                let enough = self.misses[way] >= MISSES_TO_KNOCK;
                 if enough {
                     self.missed[way] = 0;
                 }
@@ -420,7 +438,7 @@ mod tests {
             assert!(file.block(&wanted(number * BLOCK, 1), unreadable).is_some());
         }
         // What is asked for often enough comes in.
-        let often = (0..10).find_map(|_| file.block(&wanted(99 * BLOCK, 1), numbered));
+        let often = (0..1000).find_map(|_| file.block(&wanted(99 * BLOCK, 1), numbered));
         assert!(often.is_some());
     }
 }

@@ -181,6 +181,14 @@ impl Table {
         }
     }
 
+    /// The first location of this hash, whosesoever it is.
+    #[inline]
+    pub fn glimpse(&self, hash: u32) -> Option<Location> {
+        let bucket = &self.buckets[self.bucket_of(hash)];
+        let found = bucket.slots.find(spread(hash), |slot| slot.hash == hash);
+        found.map(|slot| slot.location)
+    }
+
     /// Whether the record at a place is the current one of its key.
     pub fn is_current(&self, hash: u32, place: Place) -> bool {
         let bucket = &self.buckets[self.bucket_of(hash)];
