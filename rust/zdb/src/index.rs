@@ -152,6 +152,15 @@ impl<F: DiskFile> Index<F> {
         Ok(Some((index, totals, clean)))
     }
 
+    /// What was true after the last page, if that is good; the rest is not looked at.
+    pub fn last_totals(handle: &F, uid: Uid, file: u32) -> io::Result<Option<Totals>> {
+        let number = (handle.length()? / PAGE_BYTES as u64).saturating_sub(1);
+        let mut page = [0; PAGE_BYTES];
+        let got = handle.read_at(&mut page, number * PAGE_BYTES as u64)?;
+        let good = number > 0 && got == PAGE_BYTES && is_good(&page, uid.file_seed(file), number);
+        Ok(good.then(|| page_totals(&page).1))
+    }
+
     /// Bytes of the file.
     pub fn bytes(&self) -> u64 {
         let partial = u64::from(self.written > 0);

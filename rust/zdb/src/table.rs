@@ -137,6 +137,32 @@ impl Table {
         }
     }
 
+    /// Without keys, but with room for so many, as if they had grown here.
+    pub fn with_room(keys: u64) -> Self {
+        let buckets = keys
+            .div_ceil(BUCKET_SLOTS_MAX as u64 * 15 / 16)
+            .next_power_of_two();
+        let depth = (buckets.ilog2() as u8).min(DEPTH_MAX);
+        let each = (keys >> depth) as usize;
+        // Hashes do not spread evenly: a bucket with a little more does not have to be moved.
+        let room = (each + each / 32).min(BUCKET_SLOTS_MAX);
+        let bucket = || Bucket {
+            depth,
+            slots: HashTable::with_capacity(room),
+        };
+        Self {
+            depth,
+            directory: (0..1 << depth).collect(),
+            buckets: (0..1 << depth).map(|_| bucket()).collect(),
+            count: 0,
+        }
+    }
+
+    /// Bits of a hash that say which bucket it is in; buckets of fewer bits are there too.
+    pub fn depth(&self) -> u8 {
+        self.depth
+    }
+
     /// Number of keys.
     pub fn len(&self) -> usize {
         self.count

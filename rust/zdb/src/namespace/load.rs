@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::bulk::Batch;
 use super::Namespace;
 use crate::format::{RecordHeader, SegmentHeader, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::index::{self, write_all, Index, Totals};
@@ -12,6 +13,11 @@ use crate::{Disk, DiskFile, Error, Mode, Place, Report, Result, Root, SyncMode};
 
 /// The smallest record of sequential mode: how many ids a damaged stretch may have held.
 const RECORD_BYTES_MIN: u64 = 40;
+/// Index entries that are written together while data is read.
+const INDEX_BATCH_ENTRIES: usize = 1 << 16;
+/// Data beyond this that no index file knows is made durable before it is read, so that its index can be
+/// written meanwhile: what waits in memory stays little, however much is read.
+const UNKNOWN_BYTES_MAX: u32 = 16 << 20;
 /// What one void record covers at most.
 const VOID_BYTES_MAX: u32 = 8 << 20;
 
@@ -105,11 +111,11 @@ impl<D: Disk> Namespace<D> {
     /// Before the end of the log is believed: read it from the disk itself, and make it durable.
     ///
     /// After a failed fsync the system may show bytes that it will never write. Where replies do not
-    /// wait for an fsync, neither does the start: the next one comes when it is due.
+    /// wait for an fsync, neither does a start that has little to read: the next one comes when it is due.
     fn settle_tail(&mut self, from: u32) -> Result<()> {
         let handle = Arc::clone(&self.active().handle);
         let waits = matches!(self.settings.sync, SyncMode::Group | SyncMode::Always);
-        if waits {
+        if waits || self.active().end().saturating_sub(from) > UNKNOWN_BYTES_MAX {
             if let Err(error) = handle.sync() {
                 let file = self.manifest.last;
                 self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
@@ -194,17 +200,18 @@ impl<D: Disk> Namespace<D> {
             }
             Err(error) => return Err(Error::read(&name, &error)),
         };
-        let mut failed = None;
+        let (mut failed, mut batch) = (None, Batch::default());
         let uid = self.manifest.uid;
         let opened = Index::open(handle, uid, file, &mut |entry| {
             if failed.is_none() {
-                failed = self.replay(entry, None).err();
+                failed = self.replay_soon(entry, &mut batch).err();
             }
         });
         let opened = opened.map_err(|error| Error::read(&name, &error))?;
         if let Some(error) = failed {
             return Err(error);
         }
+        self.replay_batch(&mut batch)?;
         let Some((indexed, totals, clean)) = opened else {
             let what = "index file is damaged: rebuilt from data".to_owned();
             self.note(report, &name, (0, 0), what, false);
@@ -235,6 +242,7 @@ impl<D: Disk> Namespace<D> {
         let segment = self.segment(file).expect("opened before").clone();
         let read = |buffer: &mut [u8], offset| segment.read(buffer, offset);
         let (mut good_end, mut ids_lost, mut torn) = (from, 0, Vec::new());
+        let mut whole = true;
         self.totals.inexact |= segment.runs.is_some();
         let failed = |error| Error::read(&segment::name(file), &error);
         for stretch in segment.stretches(from, to) {
@@ -246,6 +254,7 @@ impl<D: Disk> Namespace<D> {
                     } => {
                         let place = header.meta.place;
                         let durable = place.offset < durable_to;
+                        whole &= good;
                         if !good {
                             self.note_bad(report, &header, key, durable);
                         }
@@ -257,9 +266,14 @@ impl<D: Disk> Namespace<D> {
                         } else {
                             self.take_in(&header, key, indexed)?;
                             good_end = place.offset + header.total() as u32;
+                            // What was lost is told and counted first, or a crash would forget it.
+                            if whole {
+                                self.index_so_far(file, indexed);
+                            }
                         }
                     }
                     Met::Hole { from, to: end } => {
+                        whole = false;
                         let durable = from < durable_to;
                         if !durable {
                             torn.push((from, end));
@@ -282,13 +296,31 @@ impl<D: Disk> Namespace<D> {
         self.totals.end = end;
         if let Some(indexed) = indexed {
             indexed.amend(self.totals);
-            // Never of what may not be durable. A failure is mended at the next start.
-            if self.read_only.is_none() && !(is_last && self.unsynced_since_ms.is_some()) {
+            // A failure is mended at the next start.
+            if self.may_index(file) {
                 let _ = indexed.write(end).and_then(|()| indexed.sync());
                 self.dirty.insert(file);
             }
         }
         Ok(good_end)
+    }
+
+    /// Whether entries of a file may be written: never of what may not be durable.
+    fn may_index(&self, file: u32) -> bool {
+        let durable = file != self.manifest.last || self.unsynced_since_ms.is_none();
+        durable && self.read_only.is_none()
+    }
+
+    /// Write the entries that wait when they are many.
+    fn index_so_far(&mut self, file: u32, indexed: &mut Option<Index<D::File>>) {
+        let Some(indexed) = indexed else {
+            return;
+        };
+        let waiting = indexed.waiting();
+        if waiting > 0 && waiting % INDEX_BATCH_ENTRIES == 0 && self.may_index(file) {
+            let _ = indexed.write(self.totals.end);
+            self.dirty.insert(file);
+        }
     }
 
     /// Cover what was torn before good records, so that it does not look like damage later.

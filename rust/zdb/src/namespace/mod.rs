@@ -1,11 +1,12 @@
 //! One namespace: its properties, its log, its index.
 //!
 //! `write` appends and commits, `rotate` moves on to another file, `read` answers (`fetch` reads
-//! one record), `walk` lists, `recover` opens (`load` a file, `replay` a record), `compact` gives space
+//! one record), `walk` lists, `recover` opens (`load` a file, `replay` a record, `bulk` many), `compact` gives space
 //! back. Invariants: a place in the table or an index file is where a record was appended; the table's
 //! versions are the newest ones; index entries on disk are of durable records; what the cache holds of
 //! the last file ends at `written`.
 
+mod bulk;
 mod compact;
 mod fetch;
 mod load;

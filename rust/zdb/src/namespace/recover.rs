@@ -161,6 +161,7 @@ impl<D: Disk> Namespace<D> {
             self.remove_files(old.into_iter());
         }
         self.drop_unfinished(files, report)?;
+        self.expect_keys();
         let mut sound = true;
         for file in self.manifest.first..=self.manifest.last {
             sound = self.load_file(file, report)?;

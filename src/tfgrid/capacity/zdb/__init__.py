@@ -23,14 +23,11 @@ server's own, so a Redis library would carry none of them and forty others.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
-from tfgrid.capacity.zdb.model import Address, Entry, Namespace, Refused, Version
-
+TYPE_CHECKING = False  # `typing` would be half of what a server's process loads.
 if TYPE_CHECKING:
     from tfgrid.capacity.zdb.aio import AsyncClient
     from tfgrid.capacity.zdb.client import Client
+    from tfgrid.capacity.zdb.model import Address, Entry, Namespace, Refused, Version
     from tfgrid.capacity.zdb.server import Server, Settings
     from tfgrid.capacity.zdb.tools import (
         Finding,
@@ -63,13 +60,20 @@ __all__ = [
     "mend",
 ]
 
-_HOMES = {"AsyncClient": "aio", "Client": "client", "Server": "server", "Settings": "server"}
-_TOOLS = {"Finding", "Report", "Stored", "StoredKey", "check", "describe", "dump", "mend"}
+_HOMES = {
+    "aio": ("AsyncClient",),
+    "client": ("Client",),
+    "model": ("Address", "Entry", "Namespace", "Refused", "Version"),
+    "server": ("Server", "Settings"),
+    "tools": ("Finding", "Report", "Stored", "StoredKey", "check", "describe", "dump", "mend"),
+}
 
 
 def __getattr__(name: str) -> object:
     # Loaded on first use: the server's own process passes through here and needs none of it.
-    if name not in _HOMES and name not in _TOOLS:
-        raise AttributeError(name)
-    home = _HOMES.get(name, "tools")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            import importlib
+
+            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(name)
