@@ -370,8 +370,10 @@ mod tests {
             |number: u32| (u64::from(number).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32;
         for number in 1..=60_000 {
             table.insert(hash(number), location(number));
-            if number % 6_000 == 0 {
-                assert!(table.memory_bytes() < 40 * number as usize);
+            // At every size, and so also where a bucket was just split.
+            if number >= 2_000 && number % 61 == 0 {
+                let bytes = table.memory_bytes();
+                assert!(bytes < 40 * number as usize, "{bytes} bytes, {number} keys");
             }
         }
         for number in (1..=60_000).step_by(3) {
@@ -383,6 +385,25 @@ mod tests {
             assert_eq!(there, number % 3 != 1, "{number}");
         }
         assert_eq!(table.len(), table.iter().count());
+    }
+
+    /// A table with room behaves as one that grew, and has no more memory for any number of keys.
+    #[test]
+    fn has_room_for_what_is_expected() {
+        for keys in (0..40u32).map(|step| 2_000 * step * step + step) {
+            let mut table = Table::with_room(u64::from(keys));
+            assert!(
+                keys == 0 || table.memory_bytes() < 40 * keys as usize,
+                "{keys} keys"
+            );
+            for number in 1..=keys.min(30_000) {
+                table.insert(number.wrapping_mul(0x9e37_79b9), location(number));
+            }
+            for number in 1..=keys.min(30_000) {
+                let hash = number.wrapping_mul(0x9e37_79b9);
+                assert!(table.is_current(hash, location(number).place()));
+            }
+        }
     }
 
     /// Keys that share one hash are all kept, and each can be replaced alone.

@@ -13,11 +13,8 @@ use crate::{Disk, DiskFile, Error, Mode, Place, Report, Result, Root, SyncMode};
 
 /// The smallest record of sequential mode: how many ids a damaged stretch may have held.
 const RECORD_BYTES_MIN: u64 = 40;
-/// Index entries that are written together while data is read.
+/// Index entries that are written together while data is read, so that few wait however much is read.
 const INDEX_BATCH_ENTRIES: usize = 1 << 16;
-/// Data beyond this that no index file knows is made durable before it is read, so that its index can be
-/// written meanwhile: what waits in memory stays little, however much is read.
-const UNKNOWN_BYTES_MAX: u32 = 16 << 20;
 /// What one void record covers at most.
 const VOID_BYTES_MAX: u32 = 8 << 20;
 
@@ -111,11 +108,11 @@ impl<D: Disk> Namespace<D> {
     /// Before the end of the log is believed: read it from the disk itself, and make it durable.
     ///
     /// After a failed fsync the system may show bytes that it will never write. Where replies do not
-    /// wait for an fsync, neither does a start that has little to read: the next one comes when it is due.
+    /// wait for an fsync, neither does the start: the next one comes when it is due.
     fn settle_tail(&mut self, from: u32) -> Result<()> {
         let handle = Arc::clone(&self.active().handle);
         let waits = matches!(self.settings.sync, SyncMode::Group | SyncMode::Always);
-        if waits || self.active().end().saturating_sub(from) > UNKNOWN_BYTES_MAX {
+        if waits {
             if let Err(error) = handle.sync() {
                 let file = self.manifest.last;
                 self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
@@ -317,7 +314,15 @@ impl<D: Disk> Namespace<D> {
             return;
         };
         let waiting = indexed.waiting();
-        if waiting > 0 && waiting % INDEX_BATCH_ENTRIES == 0 && self.may_index(file) {
+        if waiting == 0 || waiting % INDEX_BATCH_ENTRIES != 0 {
+            return;
+        }
+        if file == self.manifest.last && self.unsynced_since_ms.take().is_some() {
+            if let Err(error) = self.active().handle.sync() {
+                self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
+            }
+        }
+        if self.may_index(file) {
             let _ = indexed.write(self.totals.end);
             self.dirty.insert(file);
         }
