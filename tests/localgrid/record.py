@@ -17,6 +17,7 @@ from typing import Any
 
 import tfgrid
 from tests.localgrid import samples, tiny
+from tests.zdb import ground as zero_db
 from tfgrid.agents import zos
 from tfgrid.doors import localgrid
 from tfgrid.doors.localgrid import model
@@ -103,6 +104,18 @@ def _demo(whole: Whole) -> None:
     whole.seen["during demo"] = [count for _, count in samples_seen]
 
 
+def _walk(whole: Whole) -> None:
+    """Every command once, with a Zero-DB at rest and one that serves beside the grid."""
+    with zero_db.serving(whole.home / "rest") as server:
+        with server.client() as client:
+            client.set(b"key", b"payload")
+        assert server.stop() == 0
+    serving = whole.home / "serving"
+    with zero_db.serving(serving, "--socket", str(serving / "socket")):
+        for path, arguments in samples.samples(whole.home).items():
+            whole.walked[path] = whole.run(f"walk {path}", *path.split(), *arguments, "--json")
+
+
 def live(whole: Whole) -> None:
     """Everything that is done while the grid is there."""
     whole.run("up", "up", "--json")
@@ -117,8 +130,7 @@ def live(whole: Whole) -> None:
     whole.seen["running"] = whole.contained()
     whole.run("demo again", "demo", "--example", str(whole.home / "example"), "--json")
     whole.run("up again", "up", "--json")
-    for path, arguments in samples.samples(whole.home).items():
-        whole.walked[path] = whole.run(f"walk {path}", *path.split(), *arguments, "--json")
+    _walk(whole)
     contract = whole.run("show", "contract", "show", "guestbook", "--json").value
     web = next(w["node"] for w in contract["workloads"] if w["workload"] == "web-1")
     whole.seen["web node"] = web

@@ -10,8 +10,9 @@ __all__ = ["samples"]
 def samples(home: Path) -> dict[str, tuple[str, ...]]:
     """The arguments after each command's words; what would change the grid is a dry run.
 
-    `home` is where files are written; it holds `example/recipe.yaml`. Order matters: the proof is
-    written before it is verified.
+    `home` is where files are written; it holds `example/recipe.yaml`, a Zero-DB at rest in `rest`,
+    and one that serves behind `serving/socket`. Order matters: the proof is written before it is
+    verified.
     """
     image = home / "image"
     image.mkdir(exist_ok=True)
@@ -20,6 +21,7 @@ def samples(home: Path) -> dict[str, tuple[str, ...]]:
         'entrypoint = ["/usr/bin/hostname"]\n'
     )
     example, proof = str(home / "example"), str(home / "guestbook.proof")
+    at_rest = (str(home / "rest/data"), str(home / "rest/index"))
     return {
         "demo unplug": ("n1", "--dry-run", "--timeout", "1"),
         "demo replug": ("n1", "--dry-run"),
@@ -49,6 +51,12 @@ def samples(home: Path) -> dict[str, tuple[str, ...]]:
         "node show": ("n1",),
         "farm list": (),
         "logs": ("guestbook/redis",),
+        "zdb serve": ("--data", at_rest[0], "--index", at_rest[1], "--dry-run"),
+        "zdb info": ("--server", str(home / "serving/socket")),
+        "zdb check": at_rest,
+        "zdb dump": at_rest,
+        "zdb repair": at_rest,
+        "zdb rebuild": (*at_rest, "--yes"),
         "help": ("exit-codes",),
         "completion": ("bash",),
     }

@@ -86,11 +86,13 @@ class SimHost(MemoryHost):
     async def remove(self, key: ItemKey) -> None:
         """See `Host.remove`."""
         await self._fault("remove", key)
-        if key in self.prepared or (key in self.items and self.items[key].condition == "running"):
+        runs = key in self.items and self.items[key].condition == "running"
+        if key in self.prepared or key in self.data or runs:
             self._node.judge.vanished(self._node, key)
         self.items.pop(key, None)
         self.prepared.pop(key, None)
         self.keys.pop(key, None)
+        self.data.discard(key)
 
     def _recheck(self, image: contract.Image) -> None:
         """As the real machine does before each start."""

@@ -9,7 +9,9 @@ promise's number.
 3. Doing it twice changes nothing: an item starts again only after it ended, went or lost power.
 4. What was acknowledged stays: an entry whose author got an answer is at its place for ever.
    What a node has yet to tell outlives its process, and a retry orders and tells nothing twice.
-5. Losing the controller stops nothing: what runs goes only when records or time ended its contract.
+   The data of a namespace outlives server, process and power.
+5. Losing the controller stops nothing: what runs, and the data of a namespace, goes only when
+   records or time ended its contract.
 """
 
 from __future__ import annotations
@@ -113,6 +115,7 @@ class Oracle:
         self._read = 0
         self._may_start: Counter[tuple[str, ItemKey]] = Counter()
         self._started: Counter[tuple[str, ItemKey]] = Counter()
+        self._data: set[tuple[str, ItemKey]] = set()
 
     def judge(self) -> None:
         """Raise the first promise that was broken, if any was."""
@@ -136,6 +139,8 @@ class Oracle:
         if item.key.kind == "image":
             return
         self._check_halted(node, item.key)
+        if item.key.kind == "zdb":
+            self._data.add((node.name, item.key))
         facts = self._facts(item.key)
         workload = item.key.name.partition("/")[2]
         if facts is None or not facts.in_force:
@@ -155,6 +160,9 @@ class Oracle:
             return
         self._check_halted(node, key)
         facts = self._facts(key)
+        self._data.discard((node.name, key))
+        if key.kind == "zdb" and facts is None:
+            raise self._broken(f"5: {node.name} removed {key.name[-12:]}, of whom nothing is known")
         if facts is not None and not facts.over(self._now_ms()):
             raise self._broken(
                 f"5: {node.name} removed {key.name[-12:]}, whose contract is in force"
@@ -171,6 +179,12 @@ class Oracle:
         """What ended by itself, or by a power cut, may start once more."""
         for key in keys:
             self._may_start[node.name, key] += 1
+
+    def check_data(self, node: SimNode) -> None:
+        """Promise 4: whatever a node held and was not told to remove is still on its disk."""
+        owed = {key for name, key in self._data if name == node.name}
+        for key in sorted(owed - node.host.data):
+            raise self._broken(f"4: {node.name} lost the data of {key.name[-12:]}")
 
     def answered(self, request: Request, response: Response) -> None:
         """An author got an answer: promise 4 holds for it from now on."""

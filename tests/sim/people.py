@@ -28,7 +28,7 @@ from tfgrid.core.schema import Value
 from tfgrid.core.store import MemoryStore
 from tfgrid.ledger import bcdb, contract, farm
 
-__all__ = ["Bot", "Expert", "Farmer", "Ground", "image", "recipe", "roles"]
+__all__ = ["Bot", "Expert", "Farmer", "Ground", "image", "recipes", "roles"]
 
 roles = ("budget", "security", "legal")
 _T = TypeVar("_T")
@@ -40,9 +40,11 @@ def image(name: str = "web") -> contract.Image:
     return contract.Image(name=name, digest=canonical.digest(name.encode()), signer=signer)
 
 
-def recipe() -> contract.Recipe:
-    """Web containers spread over nodes, their network, and a route."""
-    return contract.parse_recipe_yaml(_RECIPE, author=keyring_of("expert").identity)
+def recipes() -> tuple[contract.Recipe, ...]:
+    """Web containers spread over nodes, their network and a route; and the same with namespaces."""
+    author = keyring_of("expert").identity
+    stored = _RECIPE.replace("name: web\n", "name: store\n", 1) + _NAMESPACES
+    return tuple(contract.parse_recipe_yaml(text, author=author) for text in (_RECIPE, stored))
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,10 @@ class Expert(_Person):
     """Publishes what others order."""
 
     async def open(self) -> None:
-        """Make the recipe known."""
+        """Make the recipes known."""
         await self.author.register()
-        await self.submit("recipe.publish", recipe())
+        for recipe in recipes():
+            await self.submit("recipe.publish", recipe)
 
 
 @dataclass
@@ -135,6 +138,7 @@ class Wish:
     pause_seconds: float
     signers: int
     cancel: bool
+    recipe: str
     plan: contract.Plan | None = None
 
 
@@ -184,7 +188,9 @@ class Bot:
             valid_seconds=80 if rng.chance(0.2) else 86_400,
         )  # fmt: skip
         signers = 1 if rng.chance(0.2) else 2
-        return Wish(order, rng.below(8000) / 1000, signers, signers == 2 and rng.chance(0.4))
+        cancel = signers == 2 and rng.chance(0.4)
+        recipe = "store" if rng.chance(0.5) else "web"
+        return Wish(order, rng.below(8000) / 1000, signers, cancel, recipe)
 
     async def _run(self) -> None:
         ground = self._ground
@@ -233,7 +239,7 @@ class Bot:
         while True:
             await consumer.insist(consumer.ordering.look)
             if wish.plan is None:
-                chosen = contract.read_recipe(consumer.follower.view, "web")
+                chosen = contract.read_recipe(consumer.follower.view, wish.recipe)
                 wish.plan = consumer.ordering.plan(wish.order, chosen, {"web": image()})
             plan = wish.plan
             try:
@@ -295,4 +301,13 @@ workloads:
     network: net
     containers: [web]
     port: 80
+"""
+_NAMESPACES = """\
+  data:
+    type: zdb
+    replicas: ${replicas}
+    network: net
+    disk: 64MiB
+    keys: 1000
+    placement: {spread: node, group: data}
 """

@@ -191,6 +191,31 @@ def trusting_its_clock(patch: Patch) -> None:
     patch.setattr(contract, "must_stop", must_stop)
 
 
+def wasteful(patch: Patch) -> None:
+    """5: | A node makes anew, without its data, a namespace that lost its server."""
+    honest = plan._run_item
+
+    def run_item(case: Any, item: Item, wanted: Any, known: plan.Known) -> Iterator[plan.Step]:
+        there = known.observed.get(item.key)
+        if there and item.key.kind == "zdb" and there.condition == "broken":
+            yield plan.Remove(item.key)
+        else:
+            yield from honest(case, item, wanted, known)
+
+    patch.setattr(plan, "_run_item", run_item)
+
+
+def fleeting(patch: Patch) -> None:
+    """4: | A machine keeps the data of namespaces in memory."""
+    honest = SimHost.reboot
+
+    def reboot(self: SimHost) -> None:
+        honest(self)
+        self.data.clear()
+
+    patch.setattr(SimHost, "reboot", reboot)
+
+
 def untidy(patch: Patch) -> None:
     """liveness: | A node leaves the networks of what is over."""
     honest = plan._removals
@@ -226,8 +251,8 @@ def deaf(patch: Patch) -> None:
 
 first_seed: dict[Canary, int] = {
     hasty: 1, alone: 1, light: 1, greedy: 1, forgiving: 3, credulous: 3, careless: 11, busy: 1,
-    reordering: 2, rolled_back: 1, unsigned: 1, early: 1, forgetful: 2, amnesic: 3, timid: 7,
-    trusting_its_clock: 7, untidy: 1, silent: 1, deaf: 1,
+    reordering: 2, rolled_back: 1, unsigned: 2, early: 1, forgetful: 2, amnesic: 3, timid: 7,
+    trusting_its_clock: 7, wasteful: 1, fleeting: 1, untidy: 1, silent: 1, deaf: 1,
 }  # fmt: skip
 """Where to begin: with a seed that was seen to tell, to be quick; the next ones are tried too."""
 

@@ -127,6 +127,7 @@ class World:
     def _judge(self) -> None:
         self.oracle.judge()
         for node in self.nodes:
+            self.oracle.check_data(node)
             fault = node.fault()
             if fault is not None:
                 raise fault
@@ -149,7 +150,7 @@ class World:
     async def _trouble(self) -> None:
         faults = [
             self._crash, self._crash, self._reboot, self._cut, self._jump, self._outage,
-            self._exit, self._exit, self._lossy, self._sick, self._disk_full,
+            self._exit, self._exit, self._server_dies, self._lossy, self._sick, self._disk_full,
             self._ledger_dies, self._ledger_dies, self._bot_dies, self._people_lose,
         ]  # fmt: skip
         if self.plan.rewrites:
@@ -250,6 +251,12 @@ class World:
             self.oracle.lost(node, [key])
             node.host.exit(key, self.rng.below(3))
 
+    async def _server_dies(self, node: SimNode, _seconds: float) -> None:
+        served = node.host.unserve()
+        self.oracle.lost(node, served)
+        for key in served:
+            self.oracle.note(f"{node.name} {key.name[-8:]} lost its server")
+
     async def _lossy(self, node: SimNode, seconds: float) -> None:
         node.wire.loss = self.rng.below(30) / 100
         node.wire.repeat = self.rng.below(50) / 100
@@ -345,7 +352,9 @@ class World:
         if facts.over(self.clock.now_ms()):
             accepted = [n for n in nodes if facts.answers.get(n.id) == "accepted"]
             return not any(
-                k.name.startswith(name) for n in self.nodes for k in (*n.host.prepared, *n.running)
+                k.name.startswith(name)
+                for n in self.nodes
+                for k in (*n.host.prepared, *n.host.data, *n.running)
             ) and all(facts.has_said(n.id, "", "ended") for n in accepted)
         if not facts.quorum("deploy"):
             return not any(here.values())

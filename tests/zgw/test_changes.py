@@ -40,9 +40,11 @@ def test_routes_come_and_go_under_load_and_beside_a_long_connection(tmp_path: Pa
             workers = [asyncio.create_task(load(done)) for _ in range(3)]
             with edge.connect(name) as long:
                 request = f"GET /long HTTP/1.1\r\nHost: {name}\r\n\r\n".encode()
-                long.sendall(request)
-                assert b"200" in long.recv(4096)
                 for number in range(100):
+                    # Often enough that a slow machine does not meet the keep-alive timeout.
+                    if number % 10 == 0:
+                        long.sendall(request)
+                        assert b"200" in long.recv(4096)
                     host = f"r{number}.{domain}"
                     await edge.gateway.ensure(route(web, host=host))
                     await edge.gateway.remove(host)

@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from tfgrid.agents import zos
@@ -182,13 +182,19 @@ class Ground:
 
     async def order(self, command: str = "httpd -f -p 80 -h /www") -> ContractId:
         """A contract for one web container, its network and a route, approved by both."""
+        return await self.order_of(_RECIPE, {"command": command})
+
+    async def order_of(
+        self, text: str, parameters: Mapping[str, str], *, name: str = "page", salt: str = ""
+    ) -> ContractId:
+        """A contract for what a recipe says, approved by both; like salts give like addresses."""
         ring = self.people["a"]
-        recipe = contract.parse_recipe_yaml(_RECIPE, author=ring.identity)
+        recipe = contract.parse_recipe_yaml(text, author=ring.identity)
         if not contract.recipes(self.ledger.reader().view):
             await self.submit("a", "recipe.publish", recipe)
         order = contract.Order(
-            ledger=self.ledger.trust.ledger, owner=ring.identity, name="page",
-            salt=canonical.text_from(SystemRng().token(16)), parameters={"command": command},
+            ledger=self.ledger.trust.ledger, owner=ring.identity, name=name,
+            salt=salt or canonical.text_from(SystemRng().token(16)), parameters=dict(parameters),
             approvers={"one": (ring.identity,), "two": (self.people["b"].identity,)},
         )  # fmt: skip
         size = self.ledger.head[1].size
@@ -213,6 +219,16 @@ class Ground:
     def state(self, identifier: ContractId) -> contract.ContractState:
         """How a contract stands now."""
         return contract.read(self.ledger.reader().view, identifier, self.ledger.now_ms())
+
+    def receipts(self, identifier: ContractId, workload: str) -> list[contract.Receipt]:
+        """Every receipt about a workload, in the order of the log."""
+        rows = self.ledger.reader().rows(0, self.ledger.head[1].size)
+        bodies = [
+            canonical.parse(body, contract.Receipt)
+            for _, leaf, body in rows
+            if canonical.parse(leaf, bcdb.Leaf).header.kind == "contract.receipt"
+        ]
+        return [r for r in bodies if (r.contract, r.workload) == (identifier, workload)]
 
     async def until(self, done: Callable[[], bool], what: str, seconds: float = 30) -> None:
         """Wait for something; the node's log is in the failure."""

@@ -25,6 +25,7 @@ __all__ = [
     "items_of",
     "key",
     "known",
+    "namespace",
     "observed_all",
     "proposal",
     "receipt",
@@ -65,6 +66,13 @@ def container(name: str = "web", **fields: object) -> contracts.Container:
     return contracts.Container(**given)  # type: ignore[arg-type]
 
 
+def namespace(name: str = "data", **fields: object) -> contracts.ZdbNamespace:
+    """A namespace of 100 MiB on an SSD for a million keys, unless said otherwise."""
+    asked: dict[str, object] = {"disk_bytes": 100 * MIB}
+    given = asked | fields | {"name": name, "network": "net"}
+    return contracts.ZdbNamespace(**given)  # type: ignore[arg-type]
+
+
 def _place(node: NodeId, index: int, members: tuple[str, ...]) -> contracts.NetworkPlace:
     return contracts.NetworkPlace(
         network="net", node=node, index=index,
@@ -81,16 +89,16 @@ def _place(node: NodeId, index: int, members: tuple[str, ...]) -> contracts.Netw
 
 
 def proposal(
-    *mine: contracts.Container, route: bool = True, host_name: str = "shop.grid.localhost"
+    *mine: contracts.Inhabitant, route: bool = True, host_name: str = "shop.grid.localhost"
 ) -> contracts.Proposal:
-    """Containers on this node, one named `far` on the other, their network, and a route here."""
+    """Workloads on this node, a container `far` on the other, their network, and a route here."""
     here = mine or (container(),)
     workloads: list[contracts.Workload] = [
         contracts.Network(name="net"), *here, container("far"),
     ]  # fmt: skip
     places = [(w.name, NODE) for w in here] + [("far", OTHER)]
     if route:
-        names = tuple(w.name for w in here)
+        names = tuple(w.name for w in here if isinstance(w, contracts.Container))
         workloads.append(
             contracts.Route(
                 name="page", host=host_name, network="net", containers=(*names, "far"), port=80

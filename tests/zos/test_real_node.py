@@ -223,6 +223,7 @@ def test_a_rewritten_history_is_obeyed_no_more(tmp_path: Path) -> None:
         here.swap(honest.handle)
         here.spawn()
         await here.sign(identifier, "delete")
+        await here.until(lambda: here.status().phase == "halted", "it is halted again")
         await asyncio.sleep(2)
         assert here.status().phase == "halted"
         assert here.workload_pids() == before

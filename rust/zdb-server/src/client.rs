@@ -5,6 +5,8 @@ use std::time::Instant;
 use tfgrid_zdb::NamespaceId;
 
 use crate::auth::Challenge;
+use crate::entrances::Serial;
+use crate::turn::carry::Carried;
 
 /// What a client that sent WAIT waits for.
 #[derive(Debug)]
@@ -19,6 +21,10 @@ pub struct Watch {
 pub struct Client {
     /// Counts connections since start.
     pub id: u64,
+    /// The same, as it is told: counted by its entrance if it came through one.
+    pub number: u64,
+    /// The entrance that it came through: it is in that namespace and sees no other.
+    pub entrance: Option<Serial>,
     /// Where it comes from: an IP address, or `unix`.
     pub source: Box<str>,
     /// Whether it came through the admin socket.
@@ -43,4 +49,31 @@ pub struct Client {
     pub resp3: bool,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
+    /// What came with its requests.
+    pub carried: Carried,
+}
+
+impl Client {
+    /// Somebody without any right, in a namespace.
+    #[must_use]
+    pub fn new(source: Box<str>, namespace: NamespaceId) -> Self {
+        Self {
+            id: 0,
+            number: 0,
+            entrance: None,
+            source,
+            private: false,
+            admin: false,
+            namespace,
+            writable: false,
+            challenge: None,
+            mirror: false,
+            master: false,
+            watch: None,
+            progress: 0,
+            resp3: false,
+            name: Vec::new(),
+            carried: Carried::Nothing,
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! | `wire` | requests and replies |
 //! | `commands` | the table of commands and their handlers |
 //! | `client`, `shared` | what the protocol knows of a client; what all commands share |
+//! | `entrances` | listening sockets that were handed over, each into one namespace |
 //! | `tools` | what is done with files at rest |
 //! | `auth`, `hooks`, `net`, `log` | passwords, programs to tell, sockets, log lines |
 //!
@@ -15,6 +16,7 @@
 mod auth;
 mod client;
 mod commands;
+mod entrances;
 mod hooks;
 mod log;
 mod net;

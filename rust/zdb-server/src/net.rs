@@ -12,7 +12,7 @@ const NONBLOCKING: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXE
 
 /// Who comes through a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entrance {
+pub enum Audience {
     /// Anybody.
     Public,
     /// Admins, whom the file's mode keeps apart.
@@ -27,7 +27,7 @@ pub struct Listener {
     /// The socket.
     pub fd: OwnedFd,
     /// Who comes here.
-    pub entrance: Entrance,
+    pub audience: Audience,
     /// As it is written in the log.
     pub address: String,
     path: Option<PathBuf>,
@@ -45,7 +45,7 @@ impl Drop for Listener {
 ///
 /// # Errors
 /// What the system says.
-pub fn tcp(address: SocketAddr, entrance: Entrance) -> io::Result<Listener> {
+pub fn tcp(address: SocketAddr, audience: Audience) -> io::Result<Listener> {
     let unspecified = address.is_ipv6() && address.ip().is_unspecified();
     let made = match bind_tcp(address) {
         Err(_) if unspecified => bind_tcp(SocketAddr::new(
@@ -58,7 +58,7 @@ pub fn tcp(address: SocketAddr, entrance: Entrance) -> io::Result<Listener> {
     let bound = SocketAddr::try_from(rustix::net::getsockname(&fd)?)?;
     Ok(Listener {
         fd,
-        entrance,
+        audience,
         address: format!("tcp://{bound}"),
         path: None,
     })
@@ -84,7 +84,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the system says; `AddrInUse` when a server answers there.
-pub fn unix(path: &Path, entrance: Entrance) -> io::Result<Listener> {
+pub fn unix(path: &Path, audience: Audience) -> io::Result<Listener> {
     let address = rustix::net::SocketAddrUnix::new(path)?;
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
@@ -95,7 +95,7 @@ pub fn unix(path: &Path, entrance: Entrance) -> io::Result<Listener> {
         Err(error) => return Err(error),
     }
     let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, NONBLOCKING, None)?;
-    let bits = if entrance == Entrance::Admin {
+    let bits = if audience == Audience::Admin {
         0o177
     } else {
         0o117
@@ -108,7 +108,7 @@ pub fn unix(path: &Path, entrance: Entrance) -> io::Result<Listener> {
     let shown = format!("unix://{}", path.display());
     Ok(Listener {
         fd,
-        entrance,
+        audience,
         address: shown,
         path: Some(path.to_owned()),
     })
@@ -118,8 +118,8 @@ pub fn unix(path: &Path, entrance: Entrance) -> io::Result<Listener> {
 ///
 /// # Errors
 /// What the system says; `WouldBlock` when nobody waits.
-pub fn accept(listener: &Listener) -> io::Result<(OwnedFd, Box<str>)> {
-    let (fd, address) = rustix::net::acceptfrom_with(&listener.fd, NONBLOCKING)?;
+pub fn accept(listener: &OwnedFd) -> io::Result<(OwnedFd, Box<str>)> {
+    let (fd, address) = rustix::net::acceptfrom_with(listener, NONBLOCKING)?;
     let address = address.and_then(|address| SocketAddr::try_from(address).ok());
     let Some(address) = address else {
         return Ok((fd, "unix".into()));

@@ -71,6 +71,10 @@ pub struct Options {
     pub hook: Option<PathBuf>,
     /// Connections at a time.
     pub clients_max: usize,
+    /// Connections at a time through one entrance.
+    pub entrance_clients_max: usize,
+    /// The user and group to become once sockets are made.
+    pub user: Option<u32>,
     /// How long a client may leave a reply unread before it is cut.
     pub client_timeout: Duration,
     /// What deserves a warning in the log.
@@ -113,6 +117,8 @@ usage: zdb --data DIR --index DIR [options]
   --metrics ADDR:PORT     answer Prometheus
   --hook PROGRAM          tell this program of events
   --clients N             connections at a time (10000)
+  --entrance-clients N    connections at a time through one entrance (1000)
+  --user NUMBER           become this user and group once sockets are made
   --client-timeout SECONDS  how long a reply may stay unread (60)
 ";
 
@@ -141,6 +147,8 @@ impl Options {
             metrics: None,
             hook: None,
             clients_max: 10_000,
+            entrance_clients_max: 1000,
+            user: None,
             client_timeout: Duration::from_secs(60),
             warnings: Vec::new(),
         }
@@ -218,6 +226,8 @@ impl Options {
             "--metrics" => self.metrics = Some(parsed(name, value, "an address with a port")?),
             "--hook" => self.hook = Some(value.into()),
             "--clients" => self.clients_max = parsed(name, value, "a number")?,
+            "--entrance-clients" => self.entrance_clients_max = parsed(name, value, "a number")?,
+            "--user" => self.user = Some(parsed(name, value, "the number of a user")?),
             "--client-timeout" => self.client_timeout = seconds(name, value)?,
             _ => return Err(Refused(format!("there is no option {name}"))),
         }
@@ -237,8 +247,11 @@ impl Options {
                 "--protect needs --admin-file: nobody could write to the default namespace",
             );
         }
-        if self.clients_max == 0 {
-            return refuse("--clients is at least 1");
+        if self.clients_max == 0 || self.entrance_clients_max == 0 {
+            return refuse("--clients and --entrance-clients are at least 1");
+        }
+        if self.user == Some(u32::MAX) {
+            return refuse("--user is no user's number");
         }
         Ok(self)
     }
@@ -375,6 +388,9 @@ mod tests {
             "--data d --index i --protect",
             "--data d --index i --private",
             "--data d --index i --nothing x",
+            "--data d --index i --entrance-clients 0",
+            "--data d --index i --user nobody",
+            "--data d --index i --user 4294967295",
             "--data d --index i --mode",
             "--data d --index i --admin-file /nonexistent",
         ] {

@@ -6,6 +6,7 @@ use tfgrid_zdb::{Engine, Namespace, NamespaceId, RealDisk, Scratch};
 
 use crate::auth::Penalties;
 use crate::commands::COMMANDS;
+use crate::entrances::Entrances;
 use crate::hooks::Hooks;
 use crate::log::{self, Field, Level};
 use crate::options::Options;
@@ -159,6 +160,8 @@ pub struct Shared {
     pub listeners: usize,
     /// What changed in this turn, if anybody listens.
     pub frames: Vec<Frame>,
+    /// Ways into one namespace each.
+    pub entrances: Entrances,
     /// What is done with namespaces from time to time.
     pub chores: Chores,
 }

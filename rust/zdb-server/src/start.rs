@@ -10,9 +10,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tfgrid_zdb::{Engine, Error, RealDisk, Scratch, SyncMode};
 
 use crate::auth::Penalties;
+use crate::entrances::Entrances;
 use crate::hooks::Hooks;
 use crate::log::{self, Field, Level};
-use crate::net::{self, Entrance, Listener};
+use crate::net::{self, Audience, Listener};
 use crate::options::{Mode, Options, Sync, HELP};
 use crate::shared::{unix, Figures, Shared, Store};
 use crate::turn::chores::{self, Chores};
@@ -67,6 +68,9 @@ fn failed(what: &str, error: &dyn std::fmt::Display) -> Stopped {
 fn run(options: Options) -> Result<(), Stopped> {
     let signals = signals().map_err(|error| failed("signals", &error))?;
     let listeners = listen(&options)?;
+    if let Some(user) = options.user {
+        become_user(user).map_err(|error| failed("becoming the user", &error))?;
+    }
     let identity = listeners[0].address.clone();
     let hooks = Hooks::new(options.hook.clone(), identity);
     let paths = [&options.index, &options.data].map(|path| path.display().to_string());
@@ -115,6 +119,21 @@ fn run(options: Options) -> Result<(), Stopped> {
     }
 }
 
+/// Be another user from here on, without a way back.
+///
+/// The system knows users of threads, not of processes: there is only this one yet.
+fn become_user(user: u32) -> io::Result<()> {
+    use rustix::thread::{
+        set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid, Gid, Uid,
+    };
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    set_no_new_privs(true)?;
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
+}
+
 /// A socket that is readable once the process was asked to end.
 fn signals() -> io::Result<OwnedFd> {
     let (reader, writer) = UnixStream::pair()?;
@@ -140,19 +159,19 @@ fn listen(options: &Options) -> Result<Vec<Listener>, Stopped> {
         Err(error) => Err((EXIT_BUSY, format!("cannot listen on {address}: {error}"))),
     };
     if let Some(address) = options.tcp {
-        add(net::tcp(address, Entrance::Public), address.to_string())?;
+        add(net::tcp(address, Audience::Public), address.to_string())?;
     }
     if let Some(path) = &options.socket {
         add(
-            net::unix(path, Entrance::Public),
+            net::unix(path, Audience::Public),
             path.display().to_string(),
         )?;
     }
     if let Some(path) = &options.admin_socket {
-        add(net::unix(path, Entrance::Admin), path.display().to_string())?;
+        add(net::unix(path, Audience::Admin), path.display().to_string())?;
     }
     if let Some(address) = options.metrics {
-        add(net::tcp(address, Entrance::Metrics), address.to_string())?;
+        add(net::tcp(address, Audience::Metrics), address.to_string())?;
     }
     Ok(listeners)
 }
@@ -217,6 +236,7 @@ fn shared(engine: Store, options: Options, hooks: Hooks, boot: Instant) -> Resul
         moved: Vec::new(),
         listeners: 0,
         frames: Vec::new(),
+        entrances: Entrances::new().map_err(|error| failed("epoll", &error))?,
         chores: Chores::default(),
     };
     for name in shared.engine.names() {

@@ -18,7 +18,7 @@ pub enum Error {
     UnknownId,
     /// The key does not exist (or was deleted).
     NotFound,
-    /// The payload would pass the namespace's `maxsize`.
+    /// The write would pass a quota of the namespace.
     NoSpace,
     /// `worm` forbids an overwrite or a delete.
     Worm,

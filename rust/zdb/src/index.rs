@@ -155,16 +155,22 @@ impl<F: DiskFile> Index<F> {
     /// What was true after the last page, if that is good; the rest is not looked at.
     pub fn last_totals(handle: &F, uid: Uid, file: u32) -> io::Result<Option<Totals>> {
         let number = (handle.length()? / PAGE_BYTES as u64).saturating_sub(1);
-        let mut page = [0; PAGE_BYTES];
-        let got = handle.read_at(&mut page, number * PAGE_BYTES as u64)?;
-        let good = number > 0 && got == PAGE_BYTES && is_good(&page, uid.file_seed(file), number);
-        Ok(good.then(|| page_totals(&page).1))
+        match read_page(handle, uid.file_seed(file), number, file)? {
+            Page::Good(_, totals) if number > 0 => Ok(Some(totals)),
+            _ => Ok(None),
+        }
     }
 
     /// Bytes of the file.
     pub fn bytes(&self) -> u64 {
         let partial = u64::from(self.written > 0);
         (1 + self.full_pages + partial) * PAGE_BYTES as u64
+    }
+
+    /// Bytes of the file once all entries, and so many more, are written.
+    pub fn bytes_with(&self, more: usize) -> u64 {
+        let pages = (self.recent.len() + more).div_ceil(PAGE_ENTRIES) as u64;
+        (1 + self.full_pages + pages) * PAGE_BYTES as u64
     }
 
     /// Bytes of memory in use.
@@ -289,6 +295,40 @@ impl<F: DiskFile> Index<F> {
         }
         Ok(decode_entry(&bytes, file))
     }
+}
+
+/// What reading a page of an index file at rest came to.
+#[derive(Debug)]
+pub enum Page {
+    /// Its entries, and the totals after the last of them.
+    Good(Vec<Entry>, Totals),
+    /// There are no more.
+    End,
+    /// It is not good.
+    Bad,
+}
+
+/// Read one page of an index file that is not written to.
+pub fn read_page(handle: &impl DiskFile, seed: u32, number: u64, file: u32) -> io::Result<Page> {
+    let mut page = [0; PAGE_BYTES];
+    let got = handle.read_at(&mut page, number * PAGE_BYTES as u64)?;
+    if got == 0 {
+        return Ok(Page::End);
+    }
+    if got < PAGE_BYTES || !is_good(&page, seed, number) {
+        return Ok(Page::Bad);
+    }
+    let (count, totals) = page_totals(&page);
+    let entries = page[PAGE_HEADER_BYTES..].chunks(ENTRY_BYTES).take(count);
+    let entries = entries.map(|bytes| decode_entry(bytes, file)).collect();
+    Ok(Page::Good(entries, totals))
+}
+
+/// The id that was next when an index file began.
+pub fn first_id(handle: &impl DiskFile) -> io::Result<u64> {
+    let mut head = [0; 24];
+    handle.read_at(&mut head, 0)?;
+    Ok(u64_at(&head, 16))
 }
 
 fn encode_page(entries: &[(Entry, Totals)], seed: u32, number: u64) -> [u8; PAGE_BYTES] {

@@ -3,15 +3,21 @@
 //! It is written anew, synced and renamed into place, in the data directory first and in the index
 //! directory as a copy; the good one with the higher serial number counts. Mode 0600: it holds the
 //! password, which the challenge form of the original needs in clear.
+//!
+//! Version 2 has room for the quotas that version 1 does not know; without them version 1 is written,
+//! so that an older program reads it.
 
 use std::io;
 
-use crate::format::{mode_byte, mode_of, u32_at, u64_at, Uid, VERSION};
+use crate::format::{mode_byte, mode_of, u32_at, u64_at, Uid};
 use crate::index::write_all;
 use crate::{Disk, DiskFile, HistoryPolicy, Mode, Password, Properties, Root};
 
 const MAGIC: &[u8; 8] = b"TFZDBnsp";
+const VERSION_PLAIN: u32 = 1;
+const VERSION_QUOTAS: u32 = 2;
 const FIXED_BYTES: usize = 72;
+const QUOTAS_BYTES: usize = 16;
 const PUBLIC: u8 = 1;
 const WORM: u8 = 2;
 const LOCK: u8 = 4;
@@ -76,9 +82,15 @@ impl Manifest {
             HistoryPolicy::KeepLast(count) => (1, count),
             HistoryPolicy::KeepSince(timestamp) => (2, timestamp),
         };
+        let quotas = set.max_disk_bytes > 0 || set.max_keys > 0;
+        let version = if quotas {
+            VERSION_QUOTAS
+        } else {
+            VERSION_PLAIN
+        };
         let mut bytes = vec![0; FIXED_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
         bytes[12] = mode_byte(self.mode);
         bytes[13] = flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
         bytes[14] = policy;
@@ -89,6 +101,10 @@ impl Manifest {
         bytes[48..52].copy_from_slice(&value.to_le_bytes());
         bytes[52..56].copy_from_slice(&self.first.to_le_bytes());
         bytes[56..60].copy_from_slice(&self.last.to_le_bytes());
+        if quotas {
+            bytes.extend_from_slice(&set.max_disk_bytes.to_le_bytes());
+            bytes.extend_from_slice(&set.max_keys.to_le_bytes());
+        }
         bytes.extend_from_slice(password);
         let crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -101,18 +117,31 @@ impl Manifest {
             .len()
             .checked_sub(4)
             .filter(|&body| body >= FIXED_BYTES)?;
+        let fixed = match u32_at(bytes, 8) {
+            VERSION_PLAIN => FIXED_BYTES,
+            VERSION_QUOTAS => FIXED_BYTES + QUOTAS_BYTES,
+            _ => return None,
+        };
         let good = bytes[..8] == *MAGIC
-            && u32_at(bytes, 8) == VERSION
             && crc32c::crc32c(&bytes[..body]) == u32_at(bytes, body)
-            && body == FIXED_BYTES + usize::from(bytes[15]);
+            && body == fixed + usize::from(bytes[15]);
         if !good {
             return None;
         }
+        let quota = |at| {
+            if fixed > FIXED_BYTES {
+                u64_at(bytes, at)
+            } else {
+                0
+            }
+        };
         let flag = |bit: u8| bytes[13] & bit != 0;
         let value = u32_at(bytes, 48);
         let properties = Properties {
             max_bytes: u64_at(bytes, 40),
-            password: Password::new(&bytes[FIXED_BYTES..body]),
+            max_disk_bytes: quota(FIXED_BYTES),
+            max_keys: quota(FIXED_BYTES + 8),
+            password: Password::new(&bytes[fixed..body]),
             public: flag(PUBLIC),
             worm: flag(WORM),
             lock: flag(LOCK),
@@ -133,6 +162,22 @@ impl Manifest {
             last: u32_at(bytes, 56),
             removed: flag(REMOVED),
         })
+    }
+
+    /// Whether these are good bytes of a version that is not known here.
+    fn is_later(bytes: &[u8]) -> bool {
+        let body = bytes.len().saturating_sub(4);
+        body >= FIXED_BYTES
+            && bytes[..8] == *MAGIC
+            && u32_at(bytes, 8) > VERSION_QUOTAS
+            && crc32c::crc32c(&bytes[..body]) == u32_at(bytes, body)
+    }
+
+    /// Whether one of the two files is of a later version: then nothing may be written over it.
+    pub fn is_of_later_version<D: Disk>(disk: &D, folder: &str) -> bool {
+        [Root::Data, Root::Index]
+            .iter()
+            .any(|&root| read(disk, root, folder).is_some_and(|bytes| Self::is_later(&bytes)))
     }
 
     /// Write the file and its copy; durable when this returns. Says whether the copy was written too.
@@ -160,14 +205,7 @@ impl Manifest {
 
     /// The newest good one of the two files, and whether both were good.
     pub fn load<D: Disk>(disk: &D, folder: &str) -> (Option<Self>, bool) {
-        let load = |root| {
-            let file = disk
-                .open(root, &format!("{folder}/{}", name(root)), false)
-                .ok()?;
-            let mut bytes = vec![0; usize::try_from(file.length().ok()?.min(4096)).ok()?];
-            let got = file.read_at(&mut bytes, 0).ok()?;
-            Self::decode(&bytes[..got])
-        };
+        let load = |root| Self::decode(&read(disk, root, folder)?);
         let (data, index) = (load(Root::Data), load(Root::Index));
         let both = data.is_some() && data == index;
         (
@@ -177,6 +215,15 @@ impl Manifest {
             both,
         )
     }
+}
+
+fn read<D: Disk>(disk: &D, root: Root, folder: &str) -> Option<Vec<u8>> {
+    let path = format!("{folder}/{}", name(root));
+    let file = disk.open(root, &path, false).ok()?;
+    let mut bytes = vec![0; usize::try_from(file.length().ok()?.min(4096)).ok()?];
+    let got = file.read_at(&mut bytes, 0).ok()?;
+    bytes.truncate(got);
+    Some(bytes)
 }
 
 /// Why a manifest was not saved.

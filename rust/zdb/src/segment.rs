@@ -110,6 +110,11 @@ impl<F: DiskFile> Segment<F> {
         }
     }
 
+    /// Whether compaction left nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.runs.as_ref().is_some_and(Vec::is_empty)
+    }
+
     /// The end of what can hold records, as a place's offset.
     pub fn end(&self) -> u32 {
         match &self.runs {

@@ -98,12 +98,15 @@ pub fn check<D: Disk>(disk: &D) -> Result<Report> {
             );
         }
         for file in manifest.first..=manifest.last {
-            let index = index::name(file);
-            if let Some(what) = check_index(disk, &name, &manifest, file)? {
-                note(&index, (0, 0), what, false);
+            let (data, index) = (segment::name(file), index::name(file));
+            let opened = open(disk, &name, &manifest, file)?;
+            let is_empty = |(found, _): &(Segment<_>, _)| found.is_empty();
+            if !opened.as_ref().is_some_and(is_empty) {
+                if let Some(what) = check_index(disk, &name, &manifest, file)? {
+                    note(&index, (0, 0), what, false);
+                }
             }
-            let data = segment::name(file);
-            let Some((found, damage)) = open(disk, &name, &manifest, file)? else {
+            let Some((found, damage)) = opened else {
                 note(&data, (0, 0), "data file is missing", true);
                 continue;
             };

@@ -199,6 +199,10 @@ impl fmt::Debug for Password {
 pub struct Properties {
     /// Most payload bytes of live keys; 0 for no limit.
     pub max_bytes: u64,
+    /// Most bytes of the data and index files, history and headers included; 0 for no limit.
+    pub max_disk_bytes: u64,
+    /// Most live keys; 0 for no limit.
+    pub max_keys: u64,
     /// Password of SELECT.
     pub password: Option<Password>,
     /// With a password: whether those without it may read.
@@ -217,6 +221,8 @@ impl Default for Properties {
     fn default() -> Self {
         Self {
             max_bytes: 0,
+            max_disk_bytes: 0,
+            max_keys: 0,
             password: None,
             public: true,
             worm: false,
@@ -254,6 +260,8 @@ pub struct Stats {
     pub data_bytes: u64,
     /// Bytes of index files.
     pub index_bytes: u64,
+    /// Bytes of both once all that waits is written: what `max_disk_bytes` bounds.
+    pub disk_bytes: u64,
     /// Bytes of memory that the index uses.
     pub index_memory_bytes: u64,
     /// Next id in sequential mode.

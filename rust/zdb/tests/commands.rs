@@ -286,6 +286,8 @@ fn keeps_properties() {
     assert!(namespace.set(b"key", b"1234567", 1).is_ok());
     let full = Properties {
         max_bytes: 1 << 40,
+        max_disk_bytes: 1 << 41,
+        max_keys: 1 << 42,
         password: Password::new(b"secret"),
         public: false,
         worm: true,

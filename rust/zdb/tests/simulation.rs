@@ -92,7 +92,22 @@ impl Run {
             trace: Vec::new(),
         };
         run.restart();
+        run.reserve();
         run
+    }
+
+    /// Give some of them quotas that they soon meet.
+    fn reserve(&mut self) {
+        if !self.dice.one_in(4) {
+            return;
+        }
+        let mut properties = self.namespace().properties().clone();
+        if self.dice.one_in(2) {
+            properties.max_keys = 1 + self.dice.below(30);
+        }
+        properties.max_disk_bytes = (300 << 10) + self.dice.below(2 << 20);
+        let done = self.namespace().set_properties(properties);
+        self.trace.push(format!("reserved {done:?}"));
     }
 
     fn engine(&mut self) -> &mut Engine<SimulatedDisk> {
@@ -279,8 +294,14 @@ impl Run {
         self.verify_totals();
     }
 
-    /// The figures are those of what is live.
+    /// The figures are those of what is live, and no quota is passed.
     fn verify_totals(&mut self) {
+        if !self.damaged {
+            let (stats, limits) = (self.namespace().stats(), self.namespace().properties());
+            let disk = limits.max_disk_bytes == 0 || stats.disk_bytes <= limits.max_disk_bytes;
+            let keys = limits.max_keys == 0 || stats.entries <= limits.max_keys;
+            assert!(disk && keys, "seed {}: {stats:?}", self.seed);
+        }
         if self.damaged || self.options.sync == SyncMode::None {
             return;
         }
@@ -348,6 +369,8 @@ impl Run {
                     self.seed
                 );
             }
+            // Refused before anything was touched.
+            Err(Error::NoSpace) => {}
             Err(Error::UnknownId) => {
                 let known = self.known.get(&key).and_then(|known| known.now.as_ref());
                 assert!(
@@ -390,6 +413,7 @@ impl Run {
                     self.seed
                 );
             }
+            Err(Error::NoSpace) => {}
             Err(_) => self.attempted(key, None),
         }
     }

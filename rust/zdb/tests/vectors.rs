@@ -20,8 +20,8 @@ const FILES: [(&str, &str); 6] = [
     ("index", "namespace-copy"),
 ];
 
-fn vectors() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/zdb_v1.txt")
+fn vectors(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/vectors/zdb_v{version}.txt"))
 }
 
 /// One of each structure: values, a delete, a chain, a compacted file, properties.
@@ -84,8 +84,8 @@ fn unhex(length: &str, text: &str) -> Vec<u8> {
     bytes
 }
 
-fn frozen() -> BTreeMap<String, Vec<u8>> {
-    let text = std::fs::read_to_string(vectors()).expect("frozen examples");
+fn frozen(version: u32) -> BTreeMap<String, Vec<u8>> {
+    let text = std::fs::read_to_string(vectors(version)).expect("frozen examples");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let file = |line: &str| {
         let mut words = line.split(' ');
@@ -103,41 +103,64 @@ fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// The same commands write the same bytes as when the format was frozen.
+/// All files of the first version, or with those in place that came later.
+fn all(version: u32) -> BTreeMap<String, Vec<u8>> {
+    (1..=version).flat_map(frozen).collect()
+}
+
+/// The same commands write the same bytes as when each format was frozen.
 #[test]
 fn writes_the_frozen_bytes() {
-    let mut text = String::from(
-        "# Files of Zero-DB, format 1: name, length, hexadecimal without the zeros at the end.\n",
-    );
-    let mut written = BTreeMap::new();
+    let (mut later, mut written) = (String::new(), BTreeMap::new());
+    let mut add = |name: String, bytes: Vec<u8>| {
+        if frozen(1).get(&name) != Some(&bytes) {
+            writeln!(later, "{name} {}", hex(&bytes)).expect("a string");
+        }
+        written.insert(name, bytes);
+    };
     for mode in [Mode::User, Mode::Sequential] {
         let folder = Folder::new();
         write(&folder, mode);
         for (root, name) in FILES {
             let bytes = std::fs::read(folder.file(root, name)).expect("written");
-            let name = format!("{}/{root}/{name}", mode_name(mode));
-            writeln!(text, "{name} {}", hex(&bytes)).expect("a string");
-            written.insert(name, bytes);
+            add(format!("{}/{root}/{name}", mode_name(mode)), bytes);
         }
     }
+    let folder = Folder::new();
+    let (mut engine, _) = folder.user();
+    of(&mut engine).set_properties(quotas()).unwrap();
+    let bytes = std::fs::read(folder.file("data", "namespace")).expect("written");
+    add("quotas".to_owned(), bytes);
     if std::env::var_os("ZDB_FREEZE").is_some() {
-        std::fs::write(vectors(), text).expect("writable");
+        let head = "# Files of Zero-DB that came after format 1: properties with quotas, and the index of a\n\
+                    # compacted file; name, length, hexadecimal without the zeros at the end.\n";
+        std::fs::write(vectors(2), format!("{head}{later}")).expect("writable");
     }
     assert!(
-        frozen() == written,
+        all(2) == written,
         "the format changed without a new version"
+    );
+    of(&mut engine)
+        .set_properties(Properties::default())
+        .unwrap();
+    let bytes = std::fs::read(folder.file("data", "namespace")).expect("written");
+    assert_eq!(
+        (bytes[8], bytes.len()),
+        (1, 76),
+        "without quotas it is version 1"
     );
 }
 
 /// Files of the frozen format are read without a complaint.
 #[test]
 fn reads_the_frozen_files() {
-    for mode in [Mode::User, Mode::Sequential] {
+    let both = [Mode::User, Mode::Sequential];
+    for (mode, version) in both.iter().flat_map(|&mode| [(mode, 1), (mode, 2)]) {
         let folder = Folder::new();
         for (root, name) in FILES {
             let path = folder.file(root, name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
-            let frozen = &frozen()[&format!("{}/{root}/{name}", mode_name(mode))];
+            let frozen = &all(version)[&format!("{}/{root}/{name}", mode_name(mode))];
             std::fs::write(path, frozen).expect("writable");
         }
         let (mut engine, report) = folder.open(Options::new([1; 16]));
@@ -153,4 +176,53 @@ fn reads_the_frozen_files() {
         assert_eq!(get(namespace, &key(2)), None);
         assert_eq!(namespace.properties().password, Password::new(b"secret"));
     }
+}
+
+/// What version 2 is for: the quotas of disk and keys.
+fn quotas() -> Properties {
+    Properties {
+        max_bytes: 1 << 20,
+        max_disk_bytes: 5_000_000_000,
+        max_keys: 6_000_000_000,
+        password: Password::new(b"secret"),
+        ..Properties::default()
+    }
+}
+
+/// The frozen properties are read, by whoever draws another identity for a new namespace.
+#[test]
+fn reads_quotas_of_version_2() {
+    let folder = Folder::new();
+    drop(folder.user());
+    for root in ["data", "index"] {
+        let name = if root == "data" {
+            "namespace"
+        } else {
+            "namespace-copy"
+        };
+        std::fs::write(folder.file(root, name), &frozen(2)["quotas"]).expect("writable");
+    }
+    let (mut engine, report) = folder.open(Options::new([1; 16]));
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(of(&mut engine).properties(), &quotas());
+}
+
+/// Properties of a version that is not known are refused by name, and nothing is written over them.
+#[test]
+fn a_later_version_is_refused() {
+    let folder = Folder::new();
+    drop(folder.user());
+    let mut bytes = frozen(2)["quotas"].clone();
+    bytes[8] = 3;
+    let body = bytes.len() - 4;
+    let crc = crc32c::crc32c(&bytes[..body]).to_le_bytes();
+    bytes[body..].copy_from_slice(&crc);
+    for name in ["data/default/namespace", "index/default/namespace-copy"] {
+        std::fs::write(folder.0.join(name), &bytes).expect("writable");
+    }
+    let refused = tfgrid_zdb::Engine::open(folder.disk(), Options::new([1; 16]), 0);
+    let text = refused.err().expect("refused").to_string();
+    assert!(text.contains("later version"), "{text}");
+    let after = std::fs::read(folder.file("data", "namespace")).expect("there");
+    assert_eq!(after, bytes);
 }

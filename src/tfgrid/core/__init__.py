@@ -17,6 +17,7 @@ The front door of this package is its modules; use them qualified, so that the o
 | `merkle` | RFC 6962 hashing, proofs and their verification |
 | `clock`, `rng`, `store`, `transport`, `host` | the seams: protocols with in-memory versions |
 | `log` | structured log lines |
+| `native` | whether the native module has something |
 | `catalogue` | what every error code means and what to do about it |
 
 Nothing is imported here: a command that needs one word does not pay for all.
@@ -34,6 +35,7 @@ __all__ = [
     "limits",
     "log",
     "merkle",
+    "native",
     "rng",
     "schema",
     "store",

@@ -3,7 +3,7 @@
 Core-0 decides in plain values. A `Host` turns them into images, networks, containers and routes
 (or, in a simulation, into entries of a dictionary). Three verbs, each safe to repeat: observe,
 ensure, remove. An item's `digest` covers its whole specification; an item that runs under another
-digest is another item.
+digest is another item, unless it holds data: a zdb namespace is changed in place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Condition: TypeAlias = Literal["prepared", "running", "ended", "broken"]
 """prepared: only reserved, nothing of it works yet; running: as specified; ended: ran and exited;
 broken: partly there, to be removed or ensured again."""
 
-ItemKind: TypeAlias = Literal["image", "network", "container", "route"]
+ItemKind: TypeAlias = Literal["image", "network", "zdb", "container", "route"]
 """In the order in which they need one another."""
 
 Verb: TypeAlias = Literal["prepare", "ensure", "remove"]
@@ -80,6 +80,8 @@ class Host(Protocol):
     async def ensure(self, item: Item) -> Observed:
         """Make the item exist as specified; does nothing if it does.
 
+        A zdb namespace that exists under another digest is changed, with its data.
+
         Raises:
             errors.GridError: what stood in the way; whatever was begun is removed or will be seen
             as broken.
@@ -121,6 +123,7 @@ class MemoryHost:
         self.prepared: dict[ItemKey, Observed] = {}
         self.keys: dict[ItemKey, str] = {}
         self.starts: list[Item] = []
+        self.data: set[ItemKey] = set()
         self._keys_made = 0
         self._changed: asyncio.Event | None = None
 
@@ -151,6 +154,8 @@ class MemoryHost:
         if item.key.kind == "network":
             self._key(item)
         self.starts.append(item)
+        if item.key.kind == "zdb":
+            self.data.add(item.key)
         made = Observed(key=item.key, digest=item.digest, condition="running")
         self.items[item.key] = made
         return made
@@ -161,6 +166,7 @@ class MemoryHost:
         self.items.pop(key, None)
         self.prepared.pop(key, None)
         self.keys.pop(key, None)
+        self.data.discard(key)
 
     async def changed(self) -> None:
         """See `Host.changed`."""
@@ -180,9 +186,21 @@ class MemoryHost:
         if self._changed is not None:
             self._changed.set()
 
+    def unserve(self) -> list[ItemKey]:
+        """Let the server of the namespaces end, as one that is killed does; which were served."""
+        served = [k for k, o in self.items.items() if k.kind == "zdb" and o.condition == "running"]
+        self.items |= {key: _unserved(self.items[key]) for key in served}
+        if self._changed is not None:
+            self._changed.set()
+        return served
+
     def reboot(self) -> None:
-        """Lose everything that runs, as a power cut does; images and keys are on disk and stay."""
-        self.items = {k: o for k, o in self.items.items() if k.kind == "image"}
+        """Lose everything that runs, as a power cut does; what is on disk stays.
+
+        That is images, keys, and the data of namespaces, which nobody serves for now.
+        """
+        kept = {k: o for k, o in self.items.items() if k.kind in {"image", "zdb"}}
+        self.items = {k: _unserved(o) if k.kind == "zdb" else o for k, o in kept.items()}
 
     def _key(self, item: Item) -> str:
         """The public key of a network; once removed, another is made, as on a real machine."""
@@ -195,3 +213,7 @@ class MemoryHost:
     async def _before(self, verb: Verb, key: ItemKey) -> None:
         if self.before is not None:
             await self.before(verb, key)
+
+
+def _unserved(namespace: Observed) -> Observed:
+    return Observed(key=namespace.key, digest=namespace.digest, condition="broken")

@@ -83,7 +83,10 @@ pub(super) fn hello(call: &mut Call<'_>) -> Handled {
     reply::bulk(call.out, b"proto");
     reply::integer(call.out, if resp3 { 3 } else { 2 });
     reply::bulk(call.out, b"id");
-    reply::integer(call.out, i64::try_from(call.client.id).unwrap_or(i64::MAX));
+    reply::integer(
+        call.out,
+        i64::try_from(call.client.number).unwrap_or(i64::MAX),
+    );
     for (name, value) in [("mode", "standalone"), ("role", "master")] {
         reply::bulk(call.out, name.as_bytes());
         reply::bulk(call.out, value.as_bytes());
@@ -109,7 +112,10 @@ pub(super) fn client(call: &mut Call<'_>) -> Handled {
     }
     let word = call.args.get(1).to_ascii_uppercase();
     match (word.as_slice(), call.args.len()) {
-        (b"ID", 2) => reply::integer(call.out, i64::try_from(call.client.id).unwrap_or(i64::MAX)),
+        (b"ID", 2) => reply::integer(
+            call.out,
+            i64::try_from(call.client.number).unwrap_or(i64::MAX),
+        ),
         (b"GETNAME", 2) if call.client.name.is_empty() => reply::nil(call.out, call.client.resp3),
         (b"GETNAME", 2) => reply::bulk(call.out, &call.client.name),
         (b"SETNAME", 3) => {
@@ -211,7 +217,11 @@ pub(super) fn config(call: &mut Call<'_>) -> Handled {
         crate::options::Sync::Interval(_) => "everysec",
         crate::options::Sync::Never => "no",
     };
-    let clients = call.shared.options.clients_max.to_string();
+    let clients = match call.client.entrance {
+        None => call.shared.options.clients_max,
+        Some(_) => call.shared.options.entrance_clients_max,
+    };
+    let clients = clients.to_string();
     let all = [
         ("appendfsync", sync),
         ("appendonly", "yes"),

@@ -8,6 +8,7 @@ use tfgrid_zdb::{Disk as _, HistoryPolicy, Mode, Root, Stats};
 use super::keys::refusal;
 use super::spaces::visible;
 use super::{exactly, name_of, namespace_name, Call, Handled, Outcome};
+use crate::entrances::Serial;
 use crate::shared::{Shared, Space};
 use crate::wire::reply;
 
@@ -20,6 +21,13 @@ fn megabytes(bytes: u64) -> f64 {
 /// `INFO`
 pub(super) fn info(call: &mut Call<'_>) -> Handled {
     let mut text = String::with_capacity(2048);
+    if let Some(serial) = call.client.entrance {
+        tenant_text(&mut text, call.shared, serial);
+        let space = call.shared.engine.namespace(call.client.namespace);
+        space_text(&mut text, space.map_err(refusal)?);
+        reply::bulk(call.out, text.as_bytes());
+        return Ok(Outcome::Done);
+    }
     server_text(&mut text, call.shared);
     figures_text(&mut text, call.shared);
     reply::bulk(call.out, text.as_bytes());
@@ -40,6 +48,21 @@ fn server_text(text: &mut String, shared: &Shared) {
         shared.boot_seconds,
         shared.figures.clients,
         shared.connected
+    );
+}
+
+/// What a tenant is told of the server: nothing of others, and nothing of the machine.
+fn tenant_text(text: &mut String, shared: &Shared, serial: Serial) {
+    let version = env!("CARGO_PKG_VERSION");
+    let connections = shared
+        .entrances
+        .get(serial)
+        .map_or(0, |own| own.connections);
+    let _ = write!(
+        text,
+        "# server\nserver_name: tfgrid zdb\nserver_revision: {version}\nengine_revision: {version}\n\n\
+         # clients\nconnected_clients: {connections}\n\n\
+         # internals\nsequential_key_size: 8\ndata_version: 3\nindex_version: 4\n\n"
     );
 }
 
@@ -102,7 +125,9 @@ pub(super) fn nsinfo(call: &mut Call<'_>) -> Handled {
     let space = call.shared.engine.namespace(id).map_err(refusal)?;
     let mut text = String::with_capacity(1024);
     space_text(&mut text, space);
-    disk_text(&mut text, call.shared);
+    if call.client.entrance.is_none() {
+        disk_text(&mut text, call.shared);
+    }
     if let Some(password) = space
         .properties()
         .password
@@ -155,10 +180,14 @@ fn space_text(text: &mut String, space: &Space) {
     let _ = write!(
         text,
         "data_size_bytes: {}\ndata_size_mb: {:.2}\ndata_limits_bytes: {}\n\
+         data_disk_bytes: {}\ndata_limits_disk_bytes: {}\nentries_limit: {}\n\
          index_size_bytes: {}\nindex_size_kb: {:.2}\nnext_internal_id: 0x{:08x}\nmode: {mode}\n",
         stats.payload_bytes,
         megabytes(stats.payload_bytes),
         properties.max_bytes,
+        stats.disk_bytes,
+        properties.max_disk_bytes,
+        properties.max_keys,
         stats.index_bytes,
         stats.index_bytes as f64 / 1024.0,
         stats.next_id.swap_bytes(),
@@ -362,12 +391,19 @@ pub fn metrics(shared: &Shared) -> String {
         family.value(Some(("command", name_of(index))), *count as f64);
     }
     spaces_metrics(&mut text, shared);
+    let mut family = Family::new(&mut text, "entrance_clients", "gauge", "connections now");
+    for entrance in shared.entrances.all() {
+        family.value(
+            Some(("entrance", &entrance.name)),
+            entrance.connections as f64,
+        );
+    }
     text
 }
 
 type Column = (&'static str, &'static str, &'static str, fn(&Space) -> f64);
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 12] = [
     ("keys", "gauge", "live keys", |space| {
         space.stats().entries as f64
     }),
@@ -380,6 +416,24 @@ const COLUMNS: [Column; 9] = [
     ("payload_bytes_max", "gauge", "quota, 0 if none", |space| {
         space.properties().max_bytes as f64
     }),
+    (
+        "keys_max",
+        "gauge",
+        "quota of live keys, 0 if none",
+        |space| space.properties().max_keys as f64,
+    ),
+    (
+        "disk_bytes",
+        "gauge",
+        "bytes of data and index files, waiting ones included",
+        |space| space.stats().disk_bytes as f64,
+    ),
+    (
+        "disk_bytes_max",
+        "gauge",
+        "quota of them, 0 if none",
+        |space| space.properties().max_disk_bytes as f64,
+    ),
     ("data_bytes", "gauge", "bytes of data files", |space| {
         space.stats().data_bytes as f64
     }),

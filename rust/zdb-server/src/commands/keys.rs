@@ -60,6 +60,14 @@ fn timestamp(call: &Call<'_>, index: usize) -> Result<u32, Refusal> {
     digits(call.args.get(index)).ok_or_else(|| "Invalid argument".into())
 }
 
+/// The text of a refused write; where the quota is used up, compaction is looked at soon.
+fn refused(call: &mut Call<'_>, namespace: NamespaceId, error: Error) -> Refusal {
+    if error == Error::NoSpace {
+        call.shared.due(namespace);
+    }
+    refusal(error)
+}
+
 /// `SET key value [timestamp]`
 pub(super) fn set(call: &mut Call<'_>) -> Handled {
     if call.args.len() == 4 {
@@ -77,13 +85,14 @@ pub(super) fn set(call: &mut Call<'_>) -> Handled {
     let timestamp = timestamp(call, 3)?;
     let id = call.client.namespace;
     let space = call.shared.engine.namespace_mut(id).map_err(refusal)?;
-    match space.set(key, value, timestamp).map_err(refusal)? {
-        Written::Identical => reply::nil(call.out, call.client.resp3),
-        Written::Stored(_) if key.is_empty() => {
+    match space.set(key, value, timestamp) {
+        Err(error) => return Err(refused(call, id, error)),
+        Ok(Written::Identical) => reply::nil(call.out, call.client.resp3),
+        Ok(Written::Stored(_)) if key.is_empty() => {
             debug_assert_eq!(space.mode(), Mode::Sequential);
             reply::bulk(call.out, &space.last_id());
         }
-        Written::Stored(_) => reply::bulk(call.out, key),
+        Ok(Written::Stored(_)) => reply::bulk(call.out, key),
     }
     call.shared.unsettle(id);
     Ok(Outcome::Done)
@@ -103,10 +112,13 @@ pub(super) fn del(call: &mut Call<'_>) -> Handled {
     let timestamp = timestamp(call, 2)?;
     let id = call.client.namespace;
     let space = call.shared.engine.namespace_mut(id).map_err(refusal)?;
-    space.delete(key, timestamp).map_err(|error| match error {
-        Error::Worm => "Cannot delete a key when namespace is in worm mode".into(),
-        other => refusal(other),
-    })?;
+    match space.delete(key, timestamp) {
+        Ok(()) => {}
+        Err(Error::Worm) => {
+            return Err("Cannot delete a key when namespace is in worm mode".into());
+        }
+        Err(error) => return Err(refused(call, id, error)),
+    }
     reply::status(call.out, "OK");
     call.shared.unsettle(id);
     Ok(Outcome::Done)

@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod entrance;
 mod feed;
 mod greeting;
 mod info;
@@ -92,7 +93,7 @@ const fn command(
 }
 
 /// How many commands there are.
-pub const COMMANDS: usize = 43;
+pub const COMMANDS: usize = 44;
 
 /// The first are those that are asked most.
 static TABLE: [Command; COMMANDS] = [
@@ -131,6 +132,7 @@ static TABLE: [Command; COMMANDS] = [
     command("INDEX", -2, Kind::Admin, admin::index),
     command("DATA", -2, Kind::Admin, admin::data),
     command("HOOKS", -1, Kind::Admin, admin::hooks),
+    command("ENTRANCE", -2, Kind::Admin, entrance::entrance),
     command("STOP", -1, Kind::Read, admin::stop),
     command("HELLO", -1, Kind::Read, greeting::hello),
     command("COMMAND", -1, Kind::Read, greeting::command),

@@ -63,6 +63,7 @@ pub(super) fn nsdel(call: &mut Call<'_>) -> Handled {
         .engine
         .remove(name)
         .map_err(|_| "Could not delete this namespace")?;
+    call.shared.entrances.remove_of(name);
     call.shared
         .hooks
         .tell("namespace-deleted", || vec![name.to_owned()]);
@@ -87,6 +88,9 @@ pub(super) fn nslist(call: &mut Call<'_>) -> Handled {
 
 /// Whether a client may know of a namespace.
 pub(super) fn visible(call: &Call<'_>, id: NamespaceId) -> bool {
+    if call.client.entrance.is_some() {
+        return id == call.client.namespace;
+    }
     if call.shared.options.admin_socket.is_none()
         || call.client.private
         || id == call.client.namespace
@@ -163,6 +167,14 @@ fn change(properties: &mut Properties, property: &[u8], value: &[u8]) -> Result<
             properties.max_bytes =
                 digits(value).ok_or("Invalid property value (expected: bytes)")?
         }
+        b"maxdisk" => {
+            properties.max_disk_bytes =
+                digits(value).ok_or("Invalid property value (expected: bytes)")?
+        }
+        b"maxkeys" => {
+            properties.max_keys =
+                digits(value).ok_or("Invalid property value (expected: a number)")?
+        }
         b"password" if value == b"*" => properties.password = None,
         b"password" => properties.password = Password::new(value),
         b"public" => properties.public = switch(value)?,
@@ -229,7 +241,7 @@ pub(super) fn reload(call: &mut Call<'_>) -> Handled {
     done(call)
 }
 
-/// `FLUSH`: only where a password keeps strangers out.
+/// `FLUSH`: only where a password or an entrance keeps strangers out.
 pub(super) fn flush(call: &mut Call<'_>) -> Handled {
     let id = call.client.namespace;
     let properties = call
@@ -238,7 +250,8 @@ pub(super) fn flush(call: &mut Call<'_>) -> Handled {
         .namespace(id)
         .map_err(refusal)?
         .properties();
-    if properties.public || properties.password.is_none() {
+    let shut = !properties.public && properties.password.is_some();
+    if !shut && call.client.entrance.is_none() {
         return Err("Flushing public namespace denied".into());
     }
     call.shared.commit();

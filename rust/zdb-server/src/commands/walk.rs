@@ -128,7 +128,9 @@ pub(super) fn kscan(call: &mut Call<'_>) -> Handled {
             .keys(call.args.get(1), cursor, KSCAN_LOOKED_AT, &mut visit)
             .map_err(refusal)?;
         cursor = page.next.unwrap_or(0);
-        if cursor == 0 || keys.len() >= KSCAN_REPLY_BYTES {
+        // Others wait while this goes on: who shares the server with strangers asks again.
+        let shared = call.client.entrance.is_some();
+        if cursor == 0 || keys.len() >= KSCAN_REPLY_BYTES || shared {
             break;
         }
     }

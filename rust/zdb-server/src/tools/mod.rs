@@ -144,6 +144,8 @@ fn tell_namespace<D: Disk>(engine: &Engine<D>, name: &str, versions: u64) -> Res
             .number("versions", versions)
             .number("payload_bytes", stats.payload_bytes)
             .number("payload_bytes_max", properties.max_bytes)
+            .number("disk_bytes_max", properties.max_disk_bytes)
+            .number("entries_max", properties.max_keys)
             .number("data_bytes", stats.data_bytes)
             .number("index_bytes", stats.index_bytes)
             .number("damaged", stats.damaged)

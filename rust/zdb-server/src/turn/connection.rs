@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::client::Client;
+use crate::entrances::Serial;
+use crate::turn::carry;
 use crate::wire::resp::Parser;
 
 const READ_BYTES_MIN: usize = 16 * 1024;
@@ -117,6 +119,14 @@ impl Connection {
 
     /// Read into the loop's buffer, or behind what arrived before.
     pub fn receive(&mut self, scratch: &mut Vec<u8>) -> Received {
+        if let Peer::Client(client) = &mut self.peer {
+            if client.private {
+                let fresh = self.input.is_empty();
+                let into = if fresh { scratch } else { &mut self.input };
+                into.truncate(if fresh { 0 } else { into.len() });
+                return received(carry::receive(&self.fd, into, &mut client.carried));
+            }
+        }
         let result = if self.input.is_empty() {
             scratch.clear();
             rustix::net::recv(
@@ -134,11 +144,15 @@ impl Connection {
                 RecvFlags::DONTWAIT,
             )
         };
-        match result {
-            Ok((0, _)) => Received::End,
-            Ok((count, _)) => Received::Bytes(count),
-            Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
-            Err(_) => Received::Broken,
+        received(result.map(|(count, _)| count))
+    }
+
+    /// The entrance that it came through, if it came through one.
+    #[must_use]
+    pub fn entrance(&self) -> Option<Serial> {
+        match &self.peer {
+            Peer::Client(client) => client.entrance,
+            Peer::Metrics => None,
         }
     }
 
@@ -214,5 +228,14 @@ impl Connection {
     #[must_use]
     pub fn held(&self) -> usize {
         self.input.capacity() + self.output.capacity()
+    }
+}
+
+fn received(result: rustix::io::Result<usize>) -> Received {
+    match result {
+        Ok(0) => Received::End,
+        Ok(count) => Received::Bytes(count),
+        Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
+        Err(_) => Received::Broken,
     }
 }

@@ -10,15 +10,16 @@ use crate::commands::{self, Call, Outcome, OUTPUT_PAUSE_BYTES};
 use crate::log::{self, Field, Level};
 use crate::shared::{Reply, Shared};
 use crate::turn::ahead;
+use crate::turn::carry::Carried;
 use crate::turn::connection::{Connection, Peer, Phase};
 use crate::turn::server::Server;
 use crate::wire::reply;
 use crate::wire::resp::Step;
 
 /// What may be held for all connections together, in bytes.
-const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub(crate) const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// What each may hold in any case, in bytes.
-const HELD_EACH_BYTES: usize = 128 * 1024;
+pub(crate) const HELD_EACH_BYTES: usize = 128 * 1024;
 /// What a listener of the feed may leave unread, in bytes.
 const FEED_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
@@ -36,6 +37,9 @@ impl Server {
         let kept = std::mem::take(&mut connection.input);
         let at = run(&mut self.shared, connection, slot, fresh.unwrap_or(&kept));
         keep(connection, kept, fresh, at);
+        if let (Peer::Client(client), true) = (&mut connection.peer, connection.input.is_empty()) {
+            client.carried = Carried::Nothing;
+        }
         let watched = match &connection.peer {
             Peer::Client(client) => client.watch.as_ref().map(|watch| watch.until),
             Peer::Metrics => None,
@@ -100,23 +104,15 @@ impl Server {
 
     /// Keep the books of held memory, and tell epoll what to wait for.
     fn count(&mut self, slot: usize) {
+        if let Some((heavy, why)) = self.charge(slot) {
+            self.cut(heavy, why);
+        }
         let Some(connection) = self.connections[slot].as_mut() else {
             return;
         };
-        let held = connection.held();
-        self.held = self.held + held - connection.counted;
-        connection.counted = held;
         let listens = matches!(&connection.peer, Peer::Client(client) if client.mirror);
-        let deaf = listens && connection.unsent() > FEED_BYTES_MAX;
-        if deaf || (self.held > HELD_BYTES_MAX && held > HELD_EACH_BYTES) {
-            self.cut(
-                slot,
-                if deaf {
-                    "it does not read the feed"
-                } else {
-                    "too much is held for all clients"
-                },
-            );
+        if listens && connection.unsent() > FEED_BYTES_MAX {
+            self.cut(slot, "it does not read the feed");
             return;
         }
         let wanted = connection.wanted();

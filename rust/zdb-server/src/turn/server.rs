@@ -20,7 +20,7 @@ use tfgrid_zdb::{Report, DEFAULT_NAMESPACE};
 
 use crate::client::Client;
 use crate::log::{self, Field, Level};
-use crate::net::{self, Entrance, Listener};
+use crate::net::{self, Audience, Listener};
 use crate::shared::Shared;
 use crate::turn::connection::{Connection, Peer, Phase, Received};
 use crate::turn::{chores, http, settle};
@@ -29,7 +29,8 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 const EVENTS_MAX: usize = 1024;
 const ACCEPTS_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The mark of events that are no connection's: listeners, counted from here, and signals.
+/// The mark of events that are no connection's: entrances, listeners, counted from here, and signals.
+const ENTRANCES: u64 = LISTENERS - 1;
 const LISTENERS: u64 = u64::MAX - 16;
 const SIGNALS: u64 = u64::MAX;
 
@@ -86,6 +87,8 @@ impl Server {
     pub fn new(shared: Shared, listeners: Vec<Listener>, signals: &OwnedFd) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, signals, EventData::new_u64(SIGNALS), EventFlags::IN)?;
+        let data = EventData::new_u64(ENTRANCES);
+        epoll::add(&epoll, &shared.entrances.epoll, data, EventFlags::IN)?;
         for (index, listener) in listeners.iter().enumerate() {
             let data = EventData::new_u64(LISTENERS + index as u64);
             epoll::add(&epoll, &listener.fd, data, EventFlags::IN)?;
@@ -150,6 +153,9 @@ impl Server {
         self.free.push(slot);
         self.held -= connection.counted;
         self.shared.connected -= 1;
+        if let Some(serial) = connection.entrance() {
+            self.shared.entrances.went(serial, connection.counted);
+        }
         if let Peer::Client(client) = &connection.peer {
             self.shared.watchers -= usize::from(client.watch.is_some());
             self.shared.listeners -= usize::from(client.mirror);
@@ -162,6 +168,7 @@ impl Server {
         }
         self.fire();
         settle::settle(self);
+        self.cut_removed();
         self.finish();
         chores::run(&mut self.shared);
     }
@@ -203,6 +210,8 @@ impl Server {
             self.shared.stop = true;
         } else if data >= LISTENERS {
             self.accept((data - LISTENERS) as usize);
+        } else if data == ENTRANCES {
+            self.knocked();
         } else {
             // An event may be of a connection that ended in this turn, and its slot another's.
             let slot = (data & u64::from(u32::MAX)) as usize;
@@ -215,20 +224,20 @@ impl Server {
 
     fn accept(&mut self, index: usize) {
         for _ in 0..ACCEPTS_MAX {
-            match net::accept(&self.listeners[index]) {
-                Ok((fd, source)) => self.admit(fd, source, self.listeners[index].entrance),
-                Err(error) if matches!(error.raw_os_error(), Some(23 | 24)) => {
-                    log::write(
-                        Level::Warning,
-                        "no file descriptor is left for a connection",
-                        &[],
-                    );
-                    self.shared.figures.refused += 1;
-                    self.listen(false);
-                    return;
-                }
-                Err(_) => return,
+            match net::accept(&self.listeners[index].fd) {
+                Ok((fd, source)) => self.admit(fd, source, self.listeners[index].audience),
+                Err(error) => return self.not_accepted(&error),
             }
+        }
+    }
+
+    /// What becomes of a failed accept: mostly there is nobody more.
+    pub(crate) fn not_accepted(&mut self, error: &io::Error) {
+        if matches!(error.raw_os_error(), Some(23 | 24)) {
+            let event = "no file descriptor is left for a connection";
+            log::write(Level::Warning, event, &[]);
+            self.shared.figures.refused += 1;
+            self.listen(false);
         }
     }
 
@@ -240,26 +249,36 @@ impl Server {
         } else {
             EventFlags::empty()
         };
+        let (data, entrances) = (EventData::new_u64(ENTRANCES), &self.shared.entrances.epoll);
+        let _ = epoll::modify(&self.epoll, entrances, data, flags);
         for (index, listener) in self.listeners.iter().enumerate() {
             let data = EventData::new_u64(LISTENERS + index as u64);
             let _ = epoll::modify(&self.epoll, &listener.fd, data, flags);
         }
     }
 
-    fn admit(&mut self, fd: OwnedFd, source: Box<str>, entrance: Entrance) {
-        if self.shared.connected >= self.shared.options.clients_max && entrance == Entrance::Public
+    fn admit(&mut self, fd: OwnedFd, source: Box<str>, audience: Audience) {
+        if self.shared.connected >= self.shared.options.clients_max && audience == Audience::Public
         {
             self.shared.figures.refused += 1;
             let text = b"-max number of clients reached\r\n";
             let _ = rustix::net::send(&fd, text, rustix::net::SendFlags::NOSIGNAL);
             return;
         }
-        self.serials += 1;
-        let peer = if entrance == Entrance::Metrics {
+        let peer = if audience == Audience::Metrics {
             Peer::Metrics
         } else {
-            Peer::Client(Box::new(self.client(source, entrance)))
+            Peer::Client(Box::new(self.client(source, audience)))
         };
+        self.seat(fd, peer);
+    }
+
+    /// Give a connection its slot, unless the system refuses.
+    pub(crate) fn seat(&mut self, fd: OwnedFd, mut peer: Peer) -> Option<usize> {
+        self.serials += 1;
+        if let Peer::Client(client) = &mut peer {
+            (client.id, client.number) = (self.serials, self.serials);
+        }
         let slot = self.free.pop().unwrap_or(self.connections.len());
         if slot == self.connections.len() {
             self.connections.push(None);
@@ -269,16 +288,17 @@ impl Server {
         let data = EventData::new_u64(connection.mark(slot));
         if epoll::add(&self.epoll, &connection.fd, data, connection.interest).is_err() {
             self.free.push(slot);
-            return;
+            return None;
         }
         self.connections[slot] = Some(connection);
         self.shared.connected += 1;
         self.shared.figures.clients += 1;
+        Some(slot)
     }
 
-    fn client(&self, source: Box<str>, entrance: Entrance) -> Client {
+    fn client(&self, source: Box<str>, audience: Audience) -> Client {
         let options = &self.shared.options;
-        let private = entrance == Entrance::Admin;
+        let private = audience == Audience::Admin;
         let open = options.admin.is_none() && options.admin_socket.is_none();
         let namespace = self
             .shared
@@ -286,19 +306,10 @@ impl Server {
             .find(DEFAULT_NAMESPACE)
             .expect("always there");
         Client {
-            id: self.serials,
-            source,
             private,
             admin: private || open,
-            namespace,
             writable: private || !options.protect,
-            challenge: None,
-            mirror: false,
-            master: false,
-            watch: None,
-            progress: 0,
-            resp3: false,
-            name: Vec::new(),
+            ..Client::new(source, namespace)
         }
     }
 

@@ -3,10 +3,12 @@
 //! Places stay: what is kept is copied byte for byte into runs that say where they were. The new file
 //! takes the old one's name by one rename, so that a crash leaves the one or the other. What could not
 //! be read is kept too, for it must go on being an error. A tombstone goes only when every file before
-//! it holds nothing more to drop, or an older version could come back to life.
+//! it holds nothing more to drop, or an older version could come back to life. The index file goes with
+//! the data file (`trim`), and so do files of which nothing is left.
 
 use std::collections::HashSet;
 
+use super::trim::Trim;
 use super::Namespace;
 use crate::format::{
     RecordHeader, RunHeader, SegmentHeader, RUN_HEADER_BYTES, SEGMENT_HEADER_BYTES,
@@ -24,8 +26,8 @@ const REMEMBERED_MAX: usize = 1 << 20;
 const CHAIN_STEPS_MAX: usize = 10_000;
 
 /// Where compaction is.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
+#[derive(Debug)]
+pub(super) struct Progress<F> {
     /// The file to look at next, as an offset from the first.
     next: u32,
     /// Whether no file before `next` holds anything more to drop.
@@ -36,6 +38,28 @@ pub(super) struct Progress {
     forgotten: HashSet<Place>,
     plan: Option<Plan>,
     copy: Option<Copy>,
+    trim: Option<Trim<F>>,
+}
+
+impl<F> Default for Progress<F> {
+    fn default() -> Self {
+        Self {
+            next: 0,
+            dirty_before: false,
+            done_at: None,
+            forgotten: HashSet::new(),
+            plan: None,
+            copy: None,
+            trim: None,
+        }
+    }
+}
+
+impl<F> Progress<F> {
+    /// Files were removed from the beginning.
+    pub(super) fn shift(&mut self, count: u32) {
+        self.next = self.next.saturating_sub(count);
+    }
 }
 
 /// Deciding: which stretches of a file stay.
@@ -49,14 +73,23 @@ struct Plan {
 
 /// Copying them.
 #[derive(Debug)]
-struct Copy {
-    file: u32,
+pub(super) struct Copy {
+    /// Of this data file.
+    pub file: u32,
     path: String,
     keep: Vec<(u32, u32)>,
     next: usize,
     inside: u32,
     at: u32,
     runs: Vec<Run>,
+}
+
+impl Copy {
+    /// Whether what is at an offset stays.
+    pub(super) fn keeps(&self, offset: u32) -> bool {
+        let after = self.keep.partition_point(|&(from, _)| from <= offset);
+        after > 0 && offset < self.keep[after - 1].1
+    }
 }
 
 impl<D: Disk> Namespace<D> {
@@ -80,9 +113,21 @@ impl<D: Disk> Namespace<D> {
     fn compact_some(&mut self, budget_bytes: u64) -> Result<bool> {
         if let Some(mut copy) = self.compaction.copy.take() {
             if self.copy_some(&mut copy, budget_bytes)? {
-                self.swap_in(copy)?;
+                if copy.keep.is_empty() {
+                    self.swap_in_empty(copy)?;
+                } else {
+                    self.compaction.trim = Some(self.begin_trim(copy)?);
+                }
             } else {
                 self.compaction.copy = Some(copy);
+            }
+            return Ok(true);
+        }
+        if let Some(mut trim) = self.compaction.trim.take() {
+            if self.trim_some(&mut trim, budget_bytes)? {
+                self.swap_in(trim.copy)?;
+            } else {
+                self.compaction.trim = Some(trim);
             }
             return Ok(true);
         }
@@ -105,13 +150,25 @@ impl<D: Disk> Namespace<D> {
         }
         self.compaction.next += 1;
         let held: u32 = plan.keep.iter().map(|(from, to)| to - from).sum();
-        let worthwhile = plan.dropped_bytes > (held + plan.dropped_bytes) / WORTHWHILE_PART;
+        let least = match self.is_tight() {
+            true => 0,
+            false => (held + plan.dropped_bytes) / WORTHWHILE_PART,
+        };
+        let worthwhile = plan.dropped_bytes > least;
         if worthwhile {
             self.compaction.copy = Some(self.begin_copy(plan)?);
         } else {
             self.compaction.dirty_before |= plan.dropped_bytes > 0;
         }
         Ok(true)
+    }
+
+    /// A file of which nothing is left.
+    fn swap_in_empty(&mut self, copy: Copy) -> Result<()> {
+        let file = copy.file;
+        self.swap_in(copy)?;
+        self.forget_index(file);
+        self.drop_empty()
     }
 
     /// Decide about some records of a file; true when all are decided.
@@ -166,6 +223,7 @@ impl<D: Disk> Namespace<D> {
             }
             let Place { file, offset } = meta.parent;
             let parent_goes = !meta.parent.is_some()
+                || file < self.manifest.first
                 || file == meta.place.file
                 || self
                     .segment(file)
@@ -332,6 +390,7 @@ impl<D: Disk> Namespace<D> {
             .map_err(failed)?;
         let index = (copy.file - self.manifest.first) as usize;
         self.segments[index] = self.admit(new);
+        self.count_closed();
         self.disk
             .sync_folder(Root::Data, &self.name)
             .map_err(failed)

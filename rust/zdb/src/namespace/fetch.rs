@@ -108,6 +108,9 @@ impl<D: Disk> Namespace<D> {
         want: usize,
         scratch: &mut Scratch,
     ) -> Result<Option<RecordHeader>> {
+        if place.file < self.manifest.first {
+            return Ok(None);
+        }
         let Some(segment) = self.segment(place.file) else {
             return self.damaged(place, "its data file is missing");
         };

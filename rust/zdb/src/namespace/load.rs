@@ -23,6 +23,11 @@ impl<D: Disk> Namespace<D> {
     pub(super) fn load_file(&mut self, file: u32, report: &mut Report) -> Result<bool> {
         let name = segment::name(file);
         let sound = self.load_header(file, report)?;
+        if sound && file != self.manifest.last && self.segment(file).is_some_and(Segment::is_empty)
+        {
+            self.skip_empty(file);
+            return Ok(true);
+        }
         let next_id = self.totals.next_id;
         let mut indexed = self.load_index(file, report)?;
         let covered = self.totals.end;

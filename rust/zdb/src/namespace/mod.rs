@@ -1,19 +1,21 @@
 //! One namespace: its properties, its log, its index.
 //!
-//! `write` appends and commits, `rotate` moves on to another file, `read` answers (`fetch` reads
-//! one record), `walk` lists, `recover` opens (`load` a file, `replay` a record, `bulk` many), `compact` gives space
-//! back. Invariants: a place in the table or an index file is where a record was appended; the table's
-//! versions are the newest ones; index entries on disk are of durable records; what the cache holds of
-//! the last file ends at `written`.
+//! `write` appends and commits, `rotate` moves on to another file, `read` answers (`fetch` reads one
+//! record), `walk` lists, `recover` opens (`load` a file, `replay` a record, `bulk` many), `compact`
+//! gives space back, `quota` bounds what is used. Invariants: a place in the table or an index file is
+//! where a record was appended; the table's versions are the newest ones; index entries on disk are of
+//! durable records; what the cache holds of the last file ends at `written`.
 
 mod bulk;
 mod compact;
 mod fetch;
 mod load;
+mod quota;
 mod read;
 mod recover;
 mod replay;
 mod rotate;
+mod trim;
 mod walk;
 mod write;
 
@@ -90,6 +92,10 @@ pub struct Namespace<D: Disk> {
     indexes: Vec<Option<Index<D::File>>>,
     /// Bytes of index files that are closed.
     index_bytes_closed: u64,
+    /// Bytes of all files but the two that are written to.
+    closed_bytes: u64,
+    /// What was used when the quota was set below it, 0 if it never was.
+    shrunk_from: u64,
     table: Table,
     totals: Totals,
     /// Records that are not written yet, from `written` on.
@@ -108,7 +114,7 @@ pub struct Namespace<D: Disk> {
     index_patience: usize,
     last_id: [u8; 8],
     dirty: BTreeSet<u32>,
-    compaction: compact::Progress,
+    compaction: compact::Progress<D::File>,
     counters: Counters,
     scratch: Scratch,
 }
@@ -142,7 +148,9 @@ impl<D: Disk> Namespace<D> {
         }
         let mut manifest = self.manifest.clone();
         manifest.properties = properties;
-        self.save(manifest)
+        self.save(manifest)?;
+        self.begin_quota();
+        Ok(())
     }
 
     /// Change the mode of a namespace that was never written to, durable on return.
@@ -209,6 +217,7 @@ impl<D: Disk> Namespace<D> {
                 .map(|segment| segment.bytes)
                 .sum(),
             index_bytes: self.index_bytes_closed + open,
+            disk_bytes: self.disk_bytes(),
             index_memory_bytes: (self.table.memory_bytes() + waiting) as u64,
             next_id: self.totals.next_id,
             data_file: self.manifest.last,

@@ -2,6 +2,7 @@
 
 use super::{bump, Current, Namespace};
 use crate::format::{RecordHeader, RECORD_HEADER_BYTES};
+use crate::segment::Segment;
 use crate::table::{Class, Location};
 use crate::{Disk, Error, Meta, Mode, Place, Record, Result, Scratch, KEY_BYTES_MAX};
 
@@ -178,6 +179,9 @@ impl<D: Disk> Namespace<D> {
         let mut missing = None;
         for index in (0..later).rev() {
             let file = self.manifest.first + index as u32;
+            if self.segment(file).is_some_and(Segment::is_empty) {
+                continue;
+            }
             let Some(indexed) = self.indexes[index].as_ref() else {
                 missing = Some(file);
                 continue;

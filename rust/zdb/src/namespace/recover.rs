@@ -56,6 +56,8 @@ impl<D: Disk> Namespace<D> {
             segments: Vec::new(),
             indexes: Vec::new(),
             index_bytes_closed: 0,
+            closed_bytes: 0,
+            shrunk_from: 0,
             table: Table::new(),
             totals: Totals::default(),
             buffer: Vec::new(),
@@ -90,6 +92,10 @@ impl<D: Disk> Namespace<D> {
     ) -> Result<Option<Self>> {
         let files = numbers(&**disk, Root::Data, name, 'd')?;
         let (loaded, both) = Manifest::load(&**disk, name);
+        if Manifest::is_of_later_version(&**disk, name) {
+            let what = "its properties are of a later version than this program knows";
+            return Err(Error::Format(format!("{name}: {what}")));
+        }
         if let Some(removed) = loaded.as_ref().filter(|manifest| manifest.removed) {
             remove_folder(&**disk, name, removed);
             return Ok(None);
@@ -179,6 +185,8 @@ impl<D: Disk> Namespace<D> {
             manifest.last += 1;
             self.begin_file(manifest, self.totals.next_id)?;
         }
+        self.count_closed();
+        self.begin_quota();
         Ok(())
     }
 

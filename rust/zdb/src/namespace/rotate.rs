@@ -66,6 +66,7 @@ impl<D: Disk> Namespace<D> {
         (self.written, self.synced) = (end, end);
         self.dirty.insert(file);
         self.index_patience = 0;
+        self.count_closed();
         Ok(())
     }
 

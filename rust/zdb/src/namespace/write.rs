@@ -1,7 +1,7 @@
 //! Appending, committing, taking back, and moving on to the next data file.
 
 use super::{bump, Current, Mark, Namespace, Undo};
-use crate::format::{payload_crc, record_bytes, RecordHeader, SEGMENT_HEADER_BYTES};
+use crate::format::{payload_crc, record_bytes, RecordHeader};
 use crate::index::{is_some, write_all, NOWHERE};
 use crate::table::{Class, Location};
 use crate::{
@@ -60,6 +60,7 @@ impl<D: Disk> Namespace<D> {
         if limit > 0 && used > limit {
             return Err(Error::NoSpace);
         }
+        self.may_store(key.len(), payload.len(), old.is_none())?;
         let total = record_bytes(key.len(), payload.len());
         let location = self.append(key, payload, crc, timestamp, old, Class::of(total))?;
         self.totals.payload_bytes = used;
@@ -84,7 +85,7 @@ impl<D: Disk> Namespace<D> {
     /// DEL.
     ///
     /// # Errors
-    /// `NotFound`, `Worm`, `Locked`, `Frozen`, `ReadOnly`, `Write`, `Read`.
+    /// `NotFound`, `NoSpace`, `Worm`, `Locked`, `Frozen`, `ReadOnly`, `Write`, `Read`.
     pub fn delete(&mut self, key: &[u8], timestamp: u32) -> Result<()> {
         self.may_write()?;
         let old = match self.current_to_write(key)? {
@@ -94,6 +95,7 @@ impl<D: Disk> Namespace<D> {
         if self.manifest.properties.worm {
             return Err(Error::Worm);
         }
+        self.may_bury(key.len())?;
         self.append(key, &[], 0, timestamp, Some(old), Class::TOMBSTONE)?;
         let freed = old.header.map_or(0, |header| u64::from(header.meta.length));
         self.totals.payload_bytes = self.totals.payload_bytes.saturating_sub(freed);
@@ -157,8 +159,7 @@ impl<D: Disk> Namespace<D> {
         class: Class,
     ) -> Result<Location> {
         let total = record_bytes(key.len(), payload.len());
-        let full = self.totals.end as usize + total > self.settings.segment_bytes as usize;
-        if full && self.totals.end > SEGMENT_HEADER_BYTES {
+        if self.is_full_with(total) {
             self.rotate()?;
         }
         if self.mark.is_none() {

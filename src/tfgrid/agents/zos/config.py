@@ -5,6 +5,7 @@
       state/           sealed key, follower state, receipts not yet sent (core.store.DirectoryStore)
       images/          verified images
       containers/      upper layers and configurations
+      zdb/             namespaces of Zero-DB, unless `devices` says otherwise
       logs/            bounded log files of workloads, and the node's own
       status.json      signed, see `status`
 
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
 from tfgrid.core import errors, ids, limits
 from tfgrid.core.schema import Name, Text, Value
 from tfgrid.core.units import Capacity
-from tfgrid.ledger import bcdb
+from tfgrid.ledger import bcdb, contract
 
-__all__ = ["Config", "config_name", "read_config", "write_config"]
+__all__ = ["Config", "DevicePath", "config_name", "read_config", "write_config"]
 
 config_name = "node.json"
 
@@ -36,6 +37,13 @@ Address4 = Annotated[str, Meta(pattern=r"\A[0-9]{1,3}(\.[0-9]{1,3}){3}\Z")]
 Link = Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,15}\Z")]
 
 
+class DevicePath(Value, frozen=True):
+    """A device for namespaces of Zero-DB: a folder on it, and its class (in the file `class`)."""
+
+    path: Annotated[str, Meta(pattern=r"\A/[^\x00]{1,4000}\Z")]
+    disk_class: contract.DiskClass = field(name="class")
+
+
 class Config(Value, frozen=True):
     """What a node is provisioned with.
 
@@ -43,7 +51,9 @@ class Config(Value, frozen=True):
     `underlay_gateway4` the bridge's, or empty where no route beyond the underlay is wanted.
     `capacity` caps what the node offers of its machine, a zero field caps nothing; `reserve` is
     kept from it for the node itself. `certificate_path` is the PEM file (leaf, intermediate and
-    key, 0600) with which a gateway answers for its domains; empty on others.
+    key, 0600) with which a gateway answers for its domains; empty on others. `devices` has a
+    folder on each device that is to hold namespaces; without any, they are in the node's own
+    directory.
     """
 
     grid: Grid8
@@ -61,6 +71,7 @@ class Config(Value, frozen=True):
     reserve: Capacity = Capacity(memory_bytes=limits.node_memory_reserve_bytes_min)
     unlock_key_path: Text = ""
     certificate_path: Text = ""
+    devices: Annotated[tuple[DevicePath, ...], Meta(max_length=limits.node_devices_max)] = ()
 
     @property
     def underlay_address(self) -> str:

@@ -42,7 +42,7 @@ stopping: leaves workloads running."""
 class ItemStatus(Value, frozen=True):
     """One thing that runs or should: its condition, and why it is not as it should be."""
 
-    kind: Literal["image", "container", "network", "route"]
+    kind: Literal["image", "container", "network", "route", "zdb"]
     name: Text
     contract: ids.Contract
     condition: Literal["running", "waiting", "prepared", "ended", "broken"]

@@ -4,8 +4,9 @@ The engine and the server are native (`rust/zdb`, `rust/zdb-server`) and run as 
 own, one per physical device; here is everything around them.
 
     keeper --starts--> python -m tfgrid.capacity.zdb --enters--> native server
-                                                                  |- network socket: tenants
-       Client, AsyncClient --RESP2-------------------------------'`- admin socket: the node
+                                                                  |- sockets: clients
+       Client, AsyncClient --RESP2--------------------------------|- admin socket: the node
+                                                                  `- entrances: tenants
 
 | name | what it is |
 |---|---|
@@ -13,6 +14,8 @@ own, one per physical device; here is everything around them.
 | `Address` | where a server is: a host and port, or a unix socket |
 | `Entry`, `Version`, `Namespace` | what SCAN, HISTORY and NSINFO answer |
 | `Refused` | an error reply that is nothing else |
+| `Entrance` | a way into one namespace, on a socket that was handed to the server |
+| `Device`, `Reservation`, `Held` | what a node reserves on a device, and what it finds there |
 | `Settings`, `Server` | how a server is to run; starting and stopping it through a launcher |
 | `check`, `describe`, `dump`, `mend` | tools for files at rest |
 | `Report`, `Finding`, `Stored`, `StoredKey` | what they answer |
@@ -27,7 +30,9 @@ TYPE_CHECKING = False  # `typing` would be half of what a server's process loads
 if TYPE_CHECKING:
     from tfgrid.capacity.zdb.aio import AsyncClient
     from tfgrid.capacity.zdb.client import Client
-    from tfgrid.capacity.zdb.model import Address, Entry, Namespace, Refused, Version
+    from tfgrid.capacity.zdb.device import Device
+    from tfgrid.capacity.zdb.model import Address, Entrance, Entry, Namespace, Refused, Version
+    from tfgrid.capacity.zdb.reservation import Held, Reservation
     from tfgrid.capacity.zdb.server import Server, Settings
     from tfgrid.capacity.zdb.tools import (
         Finding,
@@ -44,11 +49,15 @@ __all__ = [
     "Address",
     "AsyncClient",
     "Client",
+    "Device",
+    "Entrance",
     "Entry",
     "Finding",
+    "Held",
     "Namespace",
     "Refused",
     "Report",
+    "Reservation",
     "Server",
     "Settings",
     "Stored",
@@ -63,7 +72,9 @@ __all__ = [
 _HOMES = {
     "aio": ("AsyncClient",),
     "client": ("Client",),
-    "model": ("Address", "Entry", "Namespace", "Refused", "Version"),
+    "device": ("Device",),
+    "model": ("Address", "Entrance", "Entry", "Namespace", "Refused", "Version"),
+    "reservation": ("Held", "Reservation"),
     "server": ("Server", "Settings"),
     "tools": ("Finding", "Report", "Stored", "StoredKey", "check", "describe", "dump", "mend"),
 }

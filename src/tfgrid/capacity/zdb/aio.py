@@ -8,6 +8,8 @@ its reply would be taken for another's.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -80,18 +82,35 @@ class AsyncClient:
             errors.Unreachable: TFG-3708; how much was done is not known.
 
         """
+        packet = b"".join(map(format.encode, requests))
+        return await self._exchange(packet, len(requests), more_seconds)
+
+    async def _exchange(
+        self, packet: bytes, count: int, more_seconds: float, carrying: int | None = None
+    ) -> list[format.Reply]:
+        """Send bytes, with a descriptor on the first of them if there is one; read the replies."""
         async with self._turn:
             try:
                 async with asyncio.timeout(self._timeout_seconds + more_seconds):
-                    self._writer.write(b"".join(map(format.encode, requests)))
+                    sent = 0 if carrying is None else self._attach(packet, carrying)
+                    self._writer.write(packet[sent:])
                     await self._writer.drain()
-                    return [await self._reply() for _ in requests]
+                    return [await self._reply() for _ in range(count)]
             except (OSError, TimeoutError) as error:
                 self.close()
                 raise lost(self._address, error) from error
             except BaseException:
                 self.close()
                 raise
+
+    def _attach(self, packet: bytes, carried: int) -> int:
+        """Send a descriptor with as many bytes as leave at once.
+
+        Nothing else waits to be sent: every exchange before this one was answered.
+        """
+        own = os.dup(self._writer.get_extra_info("socket").fileno())
+        with socket.socket(fileno=own) as plain:
+            return socket.send_fds(plain, [packet], [carried])
 
     async def _reply(self) -> format.Reply:
         while (reply := self._decoder.next()) is None:
@@ -216,6 +235,20 @@ class AsyncClient:
     async def nsset(self, name: str, property: str, value: str) -> None:  # noqa: A002
         """See `Client.nsset`."""
         await self.run(verbs.plain("NSSET", name, property, value))
+
+    async def entrance_add(self, name: str, namespace: str, listener: socket.socket) -> None:
+        """See `Client.entrance_add`."""
+        request = verbs.plain("ENTRANCE", "ADD", name, namespace)
+        packet = format.encode(request.arguments)
+        verbs.finish(request, (await self._exchange(packet, 1, 0.0, listener.fileno()))[0])
+
+    async def entrance_remove(self, name: str) -> None:
+        """See `Client.entrance_remove`."""
+        await self.run(verbs.plain("ENTRANCE", "DEL", name))
+
+    async def entrance_list(self) -> tuple[model.Entrance, ...]:
+        """See `Client.entrance_list`."""
+        return await self.run(verbs.entrances())
 
     async def nsjump(self) -> None:
         """See `Client.nsjump`."""

@@ -92,13 +92,20 @@ class Client:
             errors.Unreachable: TFG-3708; how much was done is not known.
 
         """
-        replies: list[format.Reply] = []
         try:
             self._socket.sendall(b"".join(map(format.encode, requests)))
-            while len(replies) < len(requests):
+        except OSError as error:
+            self.close()
+            raise lost(self._address, error) from error
+        return self._replies(len(requests))
+
+    def _replies(self, count: int) -> list[format.Reply]:
+        replies: list[format.Reply] = []
+        try:
+            while len(replies) < count:
                 while (reply := self._decoder.next()) is not None:
                     replies.append(reply[0])
-                if len(replies) < len(requests):
+                if len(replies) < count:
                     self._more()
         except OSError as error:
             self.close()
@@ -249,8 +256,41 @@ class Client:
         return self.run(verbs.nsinfo(name))
 
     def nsset(self, name: str, property: str, value: str) -> None:  # noqa: A002 - the field's word
-        """NSSET: maxsize, password, public, worm, mode, lock, freeze or history."""
+        """NSSET a property: maxsize, maxdisk, maxkeys, history, mode, lock and others."""
         self.run(verbs.plain("NSSET", name, property, value))
+
+    def entrance_add(self, name: str, namespace: str, listener: socket.socket) -> None:
+        """ENTRANCE ADD: let the server take connections of `listener` into one namespace.
+
+        The caller may close its own end of `listener` then. Only the admin socket permits this.
+
+        Raises:
+            errors.NotFound: TFG-3705, no such namespace.
+            model.Refused: TFG-3707, it is no listening stream socket.
+
+        """
+        request = verbs.plain("ENTRANCE", "ADD", name, namespace)
+        packet = format.encode(request.arguments)
+        try:
+            sent = socket.send_fds(self._socket, [packet], [listener.fileno()])
+            self._socket.sendall(packet[sent:])
+        except OSError as error:
+            self.close()
+            raise lost(self._address, error) from error
+        verbs.finish(request, self._replies(1)[0])
+
+    def entrance_remove(self, name: str) -> None:
+        """ENTRANCE DEL: stop listening and cut the connections of an entrance.
+
+        Raises:
+            errors.NotFound: TFG-3705, no such entrance.
+
+        """
+        self.run(verbs.plain("ENTRANCE", "DEL", name))
+
+    def entrance_list(self) -> tuple[model.Entrance, ...]:
+        """ENTRANCE LIST."""
+        return self.run(verbs.entrances())
 
     def nsjump(self) -> None:
         """NSJUMP: begin new files."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from tfgrid.core import errors
 
-__all__ = ["Address", "Entry", "Namespace", "Refused", "Version"]
+__all__ = ["Address", "Entrance", "Entry", "Namespace", "Refused", "Version"]
 
 port_default: Final = 9900
 key_bytes_max: Final = 255
@@ -65,6 +65,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Entrance:
+    """A listening socket that was handed to a server, and the one namespace behind it.
+
+    `address` is where it listens, `connections` how many come through it now.
+    """
+
+    name: str
+    namespace: str
+    address: str
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """One version of a key; `payload` is None where the key was deleted.
 
@@ -80,13 +93,19 @@ class Version:
 class Namespace:
     """What NSINFO says; `fields` has every line of it.
 
-    `sequential` tells who chooses keys; `payload_bytes_max` is the quota, 0 for none.
+    `sequential` tells who chooses keys. Quotas are 0 for none: `payload_bytes_max` of live
+    payloads, `disk_bytes_max` of its files, `entries_max` of live keys. `history` is as NSSET takes
+    it.
     """
 
     name: str
     entries: int
     payload_bytes: int
     payload_bytes_max: int
+    disk_bytes: int
+    disk_bytes_max: int
+    entries_max: int
+    history: str
     sequential: bool
     public: bool
     worm: bool

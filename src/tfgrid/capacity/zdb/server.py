@@ -49,6 +49,10 @@ class Settings:
         data_size_bytes: size of a data file.
         metrics: where to answer Prometheus.
         hook: a program to tell of events.
+        user: the user and group, by number, that the process becomes once its sockets are made and
+            before it opens a file; None to stay who starts it.
+        directory: where the process stands; relative paths begin there, so that `user` needs no
+            right in the folders above.
 
     """
 
@@ -62,6 +66,8 @@ class Settings:
     data_size_bytes: int = 256 * 1024**2
     metrics: Address | None = None
     hook: Path | None = None
+    user: int | None = None
+    directory: Path = Path("/")
 
     @property
     def control(self) -> Address:
@@ -97,6 +103,7 @@ def arguments(settings: Settings) -> list[str]:
         ("--admin-socket", settings.admin_socket),
         ("--admin-file", settings.admin_file),
         ("--hook", settings.hook),
+        ("--user", settings.user),
     ):
         words += [] if value is None else [name, str(value)]
     if settings.metrics is not None:
@@ -131,8 +138,13 @@ class Server:
         if launched is None:
             if self.name in await self._launcher.list():
                 await self._launcher.forget(self.name)
-            argv = [sys.executable, "-m", "tfgrid.capacity.zdb", *arguments(self.settings)]
-            launched = await self._launcher.spawn(Spawn(name=self.name, argv=argv))
+            # -P: no module is taken from the folder that it stands in.
+            module = (sys.executable, "-P", "-m", "tfgrid.capacity.zdb")
+            spawn = Spawn(
+                name=self.name, argv=[*module, *arguments(self.settings)],
+                cwd=self.settings.directory,
+            )  # fmt: skip
+            launched = await self._launcher.spawn(spawn)
         await self._answers(launched)
         return launched
 
@@ -141,7 +153,7 @@ class Server:
         while self._clock.monotonic_ms() < until:
             if await self.running() is None:
                 break
-            if await self._pid_that_answers() == launched.pid:
+            if await self.pid_that_answers() == launched.pid:
                 return
             await self._clock.sleep(_POLL_SECONDS)
         raise errors.Failed(
@@ -149,8 +161,8 @@ class Server:
             where=str(self.settings.data), hint=f"tfgrid zdb check {self.settings.data}",
         )  # fmt: skip
 
-    async def _pid_that_answers(self) -> int | None:
-        """Who listens there, which may be another server."""
+    async def pid_that_answers(self) -> int | None:
+        """Who listens where its admins are, which may be another server; None if nobody does."""
         try:
             client = await AsyncClient.connect(self.settings.control, timeout_seconds=5)
             async with client:

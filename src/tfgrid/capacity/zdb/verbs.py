@@ -22,7 +22,10 @@ _DENIED: Final = (
     "Permission denied", "Access denied", "Namespace protected and private", "Unauthorized",
     "Flushing public namespace denied", "Authentication disabled",
 )  # fmt: skip
-_ABSENT: Final = ("Key not found", "Namespace not found", "This namespace doesn't exists")
+_ABSENT: Final = (
+    "Key not found", "Namespace not found", "This namespace doesn't exists",
+    "This entrance doesn't exists",
+)  # fmt: skip
 _TAKEN: Final = ("This namespace is not available",)
 
 
@@ -247,6 +250,11 @@ def _namespace(reply: Reply) -> model.Namespace:
         entries=int(fields["entries"]),
         payload_bytes=int(fields["data_size_bytes"]),
         payload_bytes_max=int(fields["data_limits_bytes"]),
+        # A server that was started before there were these quotas has none.
+        disk_bytes=int(fields.get("data_disk_bytes", "0")),
+        disk_bytes_max=int(fields.get("data_limits_disk_bytes", "0")),
+        entries_max=int(fields.get("entries_limit", "0")),
+        history=fields["history"],
         sequential=fields["mode"] == "sequential",
         public=fields["public"] == "yes",
         worm=fields["worm"] == "yes",
@@ -260,6 +268,23 @@ def _namespace(reply: Reply) -> model.Namespace:
 def nslist() -> Request[list[str]]:
     """NSLIST."""
     return Request((b"NSLIST",), lambda reply: [_bytes(name).decode() for name in _items(reply)])
+
+
+def entrances() -> Request[tuple[model.Entrance, ...]]:
+    """ENTRANCE LIST."""
+    return Request(
+        (b"ENTRANCE", b"LIST"), lambda reply: tuple(_entrance(row) for row in _items(reply))
+    )
+
+
+def _entrance(reply: Reply) -> model.Entrance:
+    name, namespace, address, connections = _items(reply)
+    return model.Entrance(
+        name=_bytes(name).decode(),
+        namespace=_bytes(namespace).decode(),
+        address=_bytes(address).decode(),
+        connections=_integer(connections),
+    )
 
 
 def plain(*words: str) -> Request[None]:

@@ -6,6 +6,7 @@
   tenant namespace     wg-NET                br-NET                gw-NET
                           |  ranges of peers    |  first address     |  link address, nft dnat map
                           '-- forward, default drop, both families --'
+                       lo: addresses of services, where the node listens for its tenant
   ----------------------------------------------|-----------------------------------------------
   container namespaces               eth0     eth0     eth0     /32 and /128, one route: the bridge
 
@@ -15,8 +16,9 @@ placement.
 
 | name | what it is |
 |---|---|
-| `Networks` | prepare, changes, ensure, observe, remove; attach, detach; forward, unforward |
+| `Networks` | prepare, changes, ensure, observe, remove; attach, detach; listen; (un)forward |
 | `NetworkSpec`, `Member`, `Peer` | what should be: plain values, no contract knows of them |
+| `Service` | an address and port that the node itself answers for, in the tenant's namespace |
 | `Prepared` | the public key and UDP port of this node in a network, before anything runs |
 | `NetworkSeen` | what is there, read from the machine |
 | `Forward` | where in the node's namespace a member's port is reached by the gateway |
@@ -33,6 +35,7 @@ from tfgrid.capacity.znet.model import (
     NetworkSpec,
     Peer,
     Prepared,
+    Service,
     Site,
     link_range4,
 )
@@ -46,6 +49,7 @@ __all__ = [
     "Networks",
     "Peer",
     "Prepared",
+    "Service",
     "Site",
     "hosts_text",
     "link_range4",

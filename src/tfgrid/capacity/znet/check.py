@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TypeAlias
 
-from tfgrid.capacity.znet.model import NetworkSpec
+from tfgrid.capacity.znet.model import Member, NetworkSpec, Service
 from tfgrid.core import errors
 
 __all__ = ["check"]
@@ -29,7 +29,8 @@ def check(spec: NetworkSpec) -> None:
         if part.version != version or not _within(part, whole[version]):
             raise _contradiction(spec, f"{part} is not within {whole[version]}")
     taken = {spec.bridge4, spec.bridge6}
-    for member in spec.members:
+    inhabitants: tuple[Member | Service, ...] = (*spec.members, *spec.services)
+    for member in inhabitants:
         for version, text in ((4, member.address4), (6, member.address6)):
             if text in taken or not _address_in(text, parts[version]):
                 raise _contradiction(spec, f"{text} of {member.name} is not free in its subnet")

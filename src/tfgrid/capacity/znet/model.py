@@ -24,20 +24,28 @@ __all__ = [
     "NetworkSpec",
     "Peer",
     "Prepared",
+    "Service",
     "Site",
     "bridge_name",
     "gateway_name",
     "link_addresses",
     "link_name",
     "link_range4",
+    "loopback_addresses",
     "mac_address",
     "namespace_name",
     "port_name",
+    "service_link",
     "tunnel_name",
 ]
 
 link_range4: Final = ipaddress.IPv4Network("100.64.0.0/16")
 """Link addresses of all networks of a node (within RFC 6598, as shared by no tenant)."""
+
+service_link: Final = "lo"
+"""The link of a tenant namespace that has the addresses of services."""
+
+loopback_addresses: Final = frozenset({"127.0.0.1/8", "::1/128"})
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Address4 = Annotated[str, Meta(pattern=r"\A[0-9.]{7,15}\Z")]
@@ -56,6 +64,19 @@ class Member(Value, frozen=True, kw_only=True):
     name: Name
     address4: Address4
     address6: Address6
+
+
+class Service(Value, frozen=True, kw_only=True):
+    """What the node itself answers for in the network: an address of its own and one TCP port.
+
+    The address is the tenant namespace's, behind no port of the bridge. Members reach it and this
+    port of it, and nothing else of the node.
+    """
+
+    name: Name
+    address4: Address4
+    address6: Address6
+    port: Port
 
 
 class Peer(Value, frozen=True, kw_only=True):
@@ -84,6 +105,7 @@ class NetworkSpec(Value, frozen=True, kw_only=True):
         members: containers of this node.
         peers: the other nodes.
         gateway: whether a link to the node's own namespace is wanted, for routes.
+        services: what the node itself answers for here.
 
     """
 
@@ -96,6 +118,7 @@ class NetworkSpec(Value, frozen=True, kw_only=True):
     members: Annotated[tuple[Member, ...], Meta(max_length=limits.workloads_max)] = ()
     peers: Annotated[tuple[Peer, ...], Meta(max_length=limits.nodes_per_contract_max)] = ()
     gateway: bool = False
+    services: Annotated[tuple[Service, ...], Meta(max_length=limits.workloads_max)] = ()
 
     @property
     def bridge4(self) -> str:
@@ -132,7 +155,8 @@ class NetworkSeen(Value, frozen=True, kw_only=True):
 
     `whole` says that namespace, bridge, tunnel and rules stand and the tunnel's process (if any)
     lives; `ports` are the bridge ports in place (`port_name`); `latest_handshakes` is seconds
-    since 1970 by peer.
+    since 1970 by peer. `inode` is the number of the tenant namespace, another one when it was made
+    anew; `services` are the addresses of services that are its own.
     """
 
     id: NetworkId
@@ -143,6 +167,8 @@ class NetworkSeen(Value, frozen=True, kw_only=True):
     ports: tuple[str, ...] = ()
     latest_handshakes: dict[str, Count] = msgspec.field(default_factory=dict)
     forwards: tuple[Forward, ...] = ()
+    inode: Count = 0
+    services: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

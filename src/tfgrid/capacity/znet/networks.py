@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -34,12 +35,14 @@ from tfgrid.core.store import Store
 from tfgrid.jumpscale.executors import Launcher, Spawn
 from tfgrid.jumpscale.sal import links, namespaces, nftables, topology, wireguard
 from tfgrid.jumpscale.sal.change import Change
+from tfgrid.jumpscale.sal.topology import Address
 
 __all__ = ["Networks"]
 
 _PREFIX: Final = "net-"
 _CARRIER_MS: Final = 2000
 _POLL_SECONDS: Final = 0.005
+_BACKLOG: Final = 1024
 
 
 class Networks:
@@ -154,6 +157,28 @@ class Networks:
             if namespaces.is_pinned(netns) and port in topology.read(netns).links:
                 links.LinkRemove(netns=netns, name=port).perform()
 
+    def listen(self, network: str, address: str, port: int) -> socket.socket:
+        """A listening socket at the address of a service, in the tenant's namespace for good.
+
+        Whoever has the socket answers there, in whatever namespace it runs itself. The network must
+        have been ensured with this service in it.
+
+        Raises:
+            errors.NotFound: TFG-3404, the network is not there, or has no such service.
+            errors.Conflict: TFG-3408, somebody listens there already.
+
+        """
+        bits = 128 if ":" in address else 32
+        if Address(model.service_link, f"{address}/{bits}") not in self._tenant(network).addresses:
+            raise _absent(network)
+        try:
+            return namespaces.apart(self._netns(network), lambda: _listener(address, port))
+        except OSError as error:
+            raise errors.Conflict(
+                "TFG-3408", f"nobody can listen at {address}:{port}: {error.strerror}",
+                where=network, hint="whoever listens there has to let go of it first",
+            ) from error  # fmt: skip
+
     async def forward(self, network: str, address4: str, port: int) -> Forward:
         """Make a member's port reachable from the node's own namespace.
 
@@ -244,6 +269,8 @@ class Networks:
                 else {}
             ),
             forwards=_standing(record, state.forwards) if record else (),
+            inode=self._netns(network).stat().st_ino if state.exists else 0,
+            services=_served(state.tenant),
         )
 
     async def _perform(self, steps: Iterable[Step]) -> None:
@@ -258,6 +285,26 @@ def _whole(network: str, state: State) -> bool:
     bridge = state.tenant.links.get(model.bridge_name(network))
     stands = bool(bridge and bridge.up and state.device)
     return stands and {("inet", rules.name), ("bridge", rules.name)} <= state.tables.keys()
+
+
+def _served(tenant: topology.Topology) -> tuple[str, ...]:
+    addresses = (a for a in tenant.addresses if a.link == model.service_link)
+    found = (a.address for a in addresses if a.address not in model.loopback_addresses)
+    return tuple(sorted(address.partition("/")[0] for address in found))
+
+
+def _listener(address: str, port: int) -> socket.socket:
+    """A listening socket in the calling thread's namespace; nothing else may hold the port."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((address, port))
+        made.listen(_BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def _standing(record: Reservation, seen: dict[str, str]) -> tuple[Forward, ...]:

@@ -7,6 +7,7 @@ links, then addresses and routes.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ def plan(spec: NetworkSpec, record: Reservation, state: State, site: Site) -> tu
     return (
         *_namespace(state, netns),
         *_rules(spec, record, state, netns),
+        *_services(spec, state, netns),
         *_bridge(spec, state, netns),
         *_tunnel(spec, state, site, netns),
         *_device(spec, record, state, site, netns),
@@ -78,6 +80,15 @@ def _rules(spec: NetworkSpec, record: Reservation, state: State, netns: Path) ->
             )  # fmt: skip
     if not spec.gateway and ("ip", rules.gateway_table) in state.tables:
         yield nftables.TableRemove(netns=netns, family="ip", table=rules.gateway_table)
+
+
+def _services(spec: NetworkSpec, state: State, netns: Path) -> Iterator[Step]:
+    """The addresses that the node answers for, on the namespace's loopback: it is always up."""
+    wanted = [a for s in spec.services for a in (f"{s.address4}/32", f"{s.address6}/128")]
+    own = state.tenant.addresses
+    strangers = frozenset(a for a in own if a.address not in model.loopback_addresses)
+    seen = dataclasses.replace(state.tenant, addresses=strangers)
+    yield from _addresses(seen, netns, model.service_link, wanted)
 
 
 def _bridge(spec: NetworkSpec, state: State, netns: Path) -> Iterator[Step]:

@@ -4,7 +4,8 @@ Everything that is not said here is dropped.
 
     bridge  who a member says it is: port, MAC and address belong together. No ARP and no neighbour
             discovery is let through at all: both sides know each other's MAC addresses for good.
-    inet    who may talk to whom: members, peers, and what came in through the gateway link.
+    inet    who may talk to whom: members, peers, and what came in through the gateway link; and the
+            services of the node in this network, each one address and one port.
     ip      the gateway's ports (`forwards`), filled element by element and never flushed.
 
 The bridge's own addresses answer echo requests and nothing else.
@@ -60,16 +61,40 @@ def _members(spec: NetworkSpec) -> str:
     )
 
 
+def _services(spec: NetworkSpec) -> tuple[str, str]:
+    """The sets of what the node answers for, and who may come to it; empty without any."""
+    if not spec.services:
+        return "", ""
+    bridge, tunnel = model.bridge_name(spec.id), model.tunnel_name(spec.id)
+    sets = [
+        _set("services4", "ipv4_addr . inet_service",
+             [f"{service.address4} . {service.port}" for service in spec.services]),
+        _set("services6", "ipv6_addr . inet_service",
+             [f"{service.address6} . {service.port}" for service in spec.services]),
+    ]  # fmt: skip
+    allowed = [
+        f'  iifname "{link}" {family} saddr {source} {family} daddr . tcp dport @{known} accept'
+        for link, family, source, known in (
+            (bridge, "ip", spec.subnet4, "services4"),
+            (bridge, "ip6", spec.subnet6, "services6"),
+            (tunnel, "ip", spec.range4, "services4"),
+            (tunnel, "ip6", spec.range6, "services6"),
+        )
+    ]
+    return "\n".join([*sets, ""]), "\n".join([*allowed, ""])
+
+
 def _filter(spec: NetworkSpec) -> str:
     bridge, tunnel = model.bridge_name(spec.id), model.tunnel_name(spec.id)
     link = model.gateway_name(spec.id)
     here = f'iifname "{bridge}"'
-    return f"""chain input {{
+    sets, services = _services(spec)
+    return f"""{sets}chain input {{
   type filter hook input priority filter; policy drop;
   ct state established,related accept
   {here} ip daddr {spec.bridge4} icmp type echo-request limit rate 100/second accept
   {here} ip6 daddr {spec.bridge6} icmpv6 type echo-request limit rate 100/second accept
-  iifname "{link}" meta l4proto tcp reject with tcp reset
+{services}  iifname "{link}" meta l4proto tcp reject with tcp reset
 }}
 chain forward {{
   type filter hook forward priority filter; policy drop;

@@ -162,7 +162,7 @@ class Farm(Answer, frozen=True, tag="tfgrid.farm/1", tag_field="schema"):
 
 
 class PlanRow(Row, frozen=True):
-    """Where one workload goes and why there."""
+    """Where one workload goes and why there; `asks` has what a zdb namespace may hold."""
 
     workload: str
     kind: str
@@ -173,6 +173,8 @@ class PlanRow(Row, frozen=True):
     digest: str
     price_per_day: Money
     why: str
+    disk_bytes: int = 0
+    asks: str = ""
 
 
 class Approver(Row, frozen=True):
@@ -219,7 +221,7 @@ class Deployed(Answer, frozen=True, tag="tfgrid.deployed/1", tag_field="schema")
 
 
 class WorkloadRow(Row, frozen=True):
-    """One workload of a contract and what its node last said of it."""
+    """One workload of a contract and what its node last said of it; `asks` as in a plan."""
 
     workload: str
     kind: str
@@ -228,6 +230,7 @@ class WorkloadRow(Row, frozen=True):
     state: str
     address: str
     reason: str
+    asks: str = ""
 
 
 class ReceiptRow(Row, frozen=True):
@@ -243,6 +246,8 @@ class ReceiptRow(Row, frozen=True):
     cpu_millis: int
     memory_bytes: int
     processes: int
+    disk_bytes: int = 0
+    keys_max: int = 0
 
 
 class Contract(Answer, frozen=True, tag="tfgrid.contract/1", tag_field="schema"):

@@ -46,6 +46,7 @@ def verify(file: Path, ledger: str) -> answers.Verified:
         signers=[f"{s.name} ({s.role}) {s.action} {s.decision}" for s in verdict.signers],
         parts=[
             f"{p.workload} on {p.node_name}: {p.state}"
+            + (f", {p.asks}" if p.asks else "")
             + (f", image sha256:{p.image}" if p.image else "")
             for p in verdict.parts
         ],

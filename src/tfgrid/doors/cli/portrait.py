@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-from tfgrid.core import ids, units
+import msgspec
+
+from tfgrid.core import ids, limits, units
 from tfgrid.doors.cli import answers, render
 from tfgrid.doors.cli.frame import Settings
 from tfgrid.doors.cli.session import Session
 from tfgrid.ledger import contract
+
+_Workloads: TypeAlias = Mapping[str, contract.Workload]
 
 __all__ = [
     "approvers",
@@ -67,12 +72,8 @@ def contract_answer(session: Session, state: contract.ContractState) -> answers.
 def _workloads(session: Session, state: contract.ContractState) -> list[answers.WorkloadRow]:
     names = session.node_names()
     farms = {str(node.node): node.farm_name for node in session.nodes()}
-    kinds = {w.name: _kind(w) for w in state.proposal.agreement.workloads}
-    addresses = {
-        member.workload: member.address4
-        for place in state.proposal.placement.networks
-        for member in place.members
-    }
+    agreed = {w.name: w for w in state.proposal.agreement.workloads}
+    addresses = _addresses(state.proposal.placement, agreed)
     rows = []
     for assignment in state.proposal.placement.assignments:
         fact = state.receipt(assignment.node, assignment.workload)
@@ -80,25 +81,30 @@ def _workloads(session: Session, state: contract.ContractState) -> list[answers.
         latest = fact or part
         rows.append(
             answers.WorkloadRow(
-                workload=assignment.workload, kind=kinds.get(assignment.workload, ""),
+                workload=assignment.workload, kind=_kind(agreed[assignment.workload]),
                 node=names.get(assignment.node, ids.short(assignment.node)),
                 farm=farms.get(assignment.node, ""),
                 state=latest.receipt.state if latest else "waiting",
                 address=addresses.get(assignment.workload, ""),
                 reason="; ".join(latest.receipt.reasons) if latest else "",
+                asks=contract.asks_text(agreed[assignment.workload]),
             )
         )  # fmt: skip
     return rows
 
 
+def _addresses(placement: contract.Placement, agreed: _Workloads) -> dict[str, str]:
+    """Where members of a network are reached: of a namespace with its port, which is always one."""
+    found = {}
+    for member in (m for place in placement.networks for m in place.members):
+        namespace = isinstance(agreed[member.workload], contract.ZdbNamespace)
+        port = f":{limits.zdb_port}" if namespace else ""
+        found[member.workload] = f"{member.address4}{port}"
+    return found
+
+
 def _kind(workload: contract.Workload) -> str:
-    match workload:
-        case contract.Container():
-            return "container"
-        case contract.Network():
-            return "network"
-        case contract.Route():
-            return "route"
+    return str(workload.__struct_config__.tag)
 
 
 def _receipts(session: Session, state: contract.ContractState) -> list[answers.ReceiptRow]:
@@ -111,9 +117,15 @@ def _receipts(session: Session, state: contract.ContractState) -> list[answers.R
             cpu_millis=fact.receipt.limits.cpu_millis,
             memory_bytes=fact.receipt.limits.memory_bytes,
             processes=fact.receipt.limits.processes,
+            disk_bytes=_count(fact.receipt.limits.disk_bytes),
+            keys_max=_count(fact.receipt.limits.keys_max),
         )
         for fact in sorted(state.receipts, key=lambda fact: fact.position)
     ]  # fmt: skip
+
+
+def _count(said: int | msgspec.UnsetType) -> int:
+    return 0 if isinstance(said, msgspec.UnsetType) else said
 
 
 def contracts_text(settings: Settings, found: Sequence[answers.Contract]) -> str:
@@ -142,10 +154,16 @@ def contract_text(settings: Settings, answer: answers.Contract) -> str:
             ("answers at", "  ".join(answer.urls)),
         ]
     )
-    rows = [(w.workload, w.kind, w.node, w.farm, w.address, w.state, w.reason)
-            for w in answer.workloads]  # fmt: skip
+    rows = [
+        (w.workload, w.kind, w.node, w.farm, w.address, w.state, _said(w.asks, w.reason))
+        for w in answer.workloads
+    ]
     columns = ("workload", "kind", "node", "farm", "address", "state", "")
     return f"{facts}\n\n{render.table(settings, columns, rows)}"
+
+
+def _said(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def plan_answer(
@@ -153,6 +171,7 @@ def plan_answer(
 ) -> answers.Plan:
     """A plan as `plan` gives it."""
     agreement, placement = plan.proposal.agreement, plan.proposal.placement
+    asks = {w.name: contract.asks_text(w) for w in agreement.workloads}
     return answers.Plan(
         name=agreement.name, recipe=f"{agreement.recipe.name}@{agreement.recipe.version}",
         signed_by=session.person(agreement.recipe.author),
@@ -162,6 +181,7 @@ def plan_answer(
                 workload=row.workload, kind=row.kind, node=row.node_name, farm=row.farm_name,
                 cpu_millis=row.cpu_millis, memory_bytes=row.memory_bytes, digest=row.image,
                 price_per_day=row.price_per_day, why=row.reason,
+                disk_bytes=row.disk_bytes, asks=asks[row.workload],
             )
             for row in plan.rows
         ],
@@ -178,7 +198,7 @@ def plan_text(settings: Settings, plan: answers.Plan) -> str:
         (f"+ {row.workload}", row.kind, row.node, row.farm,
          render.cores(row.cpu_millis) if row.cpu_millis else "",
          units.bytes_text(row.memory_bytes) if row.memory_bytes else "",
-         ids.short(row.digest), units.money_text(row.price_per_day), row.why)
+         ids.short(row.digest), units.money_text(row.price_per_day), _said(row.asks, row.why))
         for row in plan.rows
     ]  # fmt: skip
     columns = (

@@ -13,18 +13,20 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from tfgrid.jumpscale.sal import syscalls
 from tfgrid.jumpscale.sal.change import Argv, Change, refused
 
-__all__ = ["IdMap", "Kind", "Pin", "Unpin", "enter", "inside", "is_pinned"]
+__all__ = ["IdMap", "Kind", "Pin", "Unpin", "apart", "enter", "inside", "is_pinned"]
 
 Kind: TypeAlias = Literal["mnt", "net", "user"]
+_T = TypeVar("_T")
 
 _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "mnt": ("--mount", "--propagation", "private"),
@@ -167,6 +169,34 @@ def enter(*paths: Path) -> None:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def apart(netns: Path, make: Callable[[], _T]) -> _T:
+    """What `make` returns in a network namespace, called by a thread that lives no longer than it.
+
+    For what is made there and used elsewhere, such as a socket: the caller's own namespace is never
+    another one, whatever `make` does or how it fails.
+
+    Raises:
+        errors.Failed: TFG-3001, the namespace could not be entered.
+
+    """
+    made: list[_T] = []
+    faults: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            enter(netns)
+            made.append(make())
+        except BaseException as fault:  # noqa: BLE001 - carried to the caller's thread
+            faults.append(fault)
+
+    thread = threading.Thread(target=body, name="apart")
+    thread.start()
+    thread.join()
+    if faults:
+        raise faults[0]
+    return made[0]
 
 
 @contextmanager

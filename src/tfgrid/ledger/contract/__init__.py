@@ -23,6 +23,7 @@ same functions.
 | `recipe`, `document` | recipes as values, and the YAML in which people write them |
 | `addresses` | ranges, subnets and addresses of a contract's networks |
 | `planner` | order to plan: the search for places, and what would fit instead |
+| `wording` | what a workload asks for, as people are told it |
 | `proof` | which entries prove a contract, and the verdict on a bundle of them |
 """
 
@@ -37,12 +38,15 @@ from tfgrid.ledger.contract.model import (
     Assignment,
     Constraints,
     Container,
+    DiskClass,
     Endpoint,
     HealthCheck,
     Image,
+    Inhabitant,
     Member,
     Network,
     NetworkPlace,
+    Placed,
     Placement,
     Policy,
     Proposal,
@@ -53,6 +57,7 @@ from tfgrid.ledger.contract.model import (
     Rule,
     Usage,
     Workload,
+    ZdbNamespace,
     agreement_digest,
     asked,
     contract_id,
@@ -88,6 +93,7 @@ from tfgrid.ledger.contract.state import (
     read_recipe,
     recipes,
 )
+from tfgrid.ledger.contract.wording import asks_text
 
 __all__ = [
     "PHASES_FINAL",
@@ -102,17 +108,20 @@ __all__ = [
     "Constraints",
     "Container",
     "ContractState",
+    "DiskClass",
     "Endpoint",
     "Event",
     "Finding",
     "HealthCheck",
     "Image",
+    "Inhabitant",
     "Member",
     "Network",
     "NetworkPlace",
     "Order",
     "Parameter",
     "Phase",
+    "Placed",
     "Placement",
     "Plan",
     "PlanRow",
@@ -130,8 +139,10 @@ __all__ = [
     "Verdict",
     "Vote",
     "Workload",
+    "ZdbNamespace",
     "agreement_digest",
     "asked",
+    "asks_text",
     "check_plan",
     "check_proposal",
     "check_receipt",

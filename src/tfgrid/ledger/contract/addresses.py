@@ -137,7 +137,7 @@ def _is_private(network: IPv4Network | IPv6Network) -> bool:
 def _check_members(part: NetworkPlace, names: Sequence[str]) -> None:
     if sorted(member.workload for member in part.members) != sorted(names):
         raise errors.BadInput(
-            "TFG-2368", "the members are not the containers that are placed there",
+            "TFG-2368", "the members are not the workloads that are placed there",
             where=part.network,
         )  # fmt: skip
     for subnet, texts in (

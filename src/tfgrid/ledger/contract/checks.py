@@ -162,7 +162,10 @@ def check_workloads(workloads: Sequence[Workload]) -> None:
             )  # fmt: skip
         if isinstance(workload, Route):
             _check_route(workload, homes)
-        elif _environment_bytes(workload) > limits.environment_bytes_max:
+        if (
+            isinstance(workload, Container)
+            and _environment_bytes(workload) > limits.environment_bytes_max
+        ):
             raise errors.BadInput(
                 "TFG-2319", "arguments and environment exceed environment_bytes_max",
                 where=workload.name,
@@ -222,7 +225,7 @@ def _check_assignments(proposal: Proposal, nodes: Mapping[NodeId, NodeInfo]) -> 
     if placed != Counter(by_name.keys()):
         odd = sorted((placed - Counter(by_name.keys())) | (Counter(by_name.keys()) - placed))
         raise errors.BadInput(
-            "TFG-2360", "each container and route is assigned exactly once", where=", ".join(odd)
+            "TFG-2360", "each workload but networks is assigned exactly once", where=", ".join(odd)
         )
     chosen: dict[str, NodeInfo] = {}
     for assignment in proposal.placement.assignments:
@@ -300,14 +303,14 @@ def together(one: Constraints, other: Constraints, first: NodeInfo, second: Node
 
 
 def joined_networks(proposal: Proposal) -> dict[tuple[str, NodeId], list[str]]:
-    """For each network and node that must meet, the containers that are its members there."""
+    """For each network and node that must meet, the workloads that are its members there."""
     workloads = {w.name: w for w in proposal.agreement.workloads}
     joined: dict[tuple[str, NodeId], list[str]] = {}
     for assignment in proposal.placement.assignments:
         workload = workloads[assignment.workload]
         assert not isinstance(workload, Network)
         members = joined.setdefault((workload.network, assignment.node), [])
-        if isinstance(workload, Container):
+        if not isinstance(workload, Route):
             members.append(workload.name)
     return joined
 

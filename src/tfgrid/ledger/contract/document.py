@@ -21,6 +21,7 @@ from tfgrid.core.ids import IdentityId
 from tfgrid.core.schema import Count, Value
 from tfgrid.ledger.contract.recipe import (
     KEYS,
+    REPLICATED,
     Recipe,
     check_recipe,
     nearest,
@@ -277,12 +278,12 @@ def _template(body: Any, path: _Path, parameters: Sequence[str]) -> Iterator[_Fa
         yield "TFG-2327", path, f"{path[-1]} is a mapping", ""
         return
     kind = body.get("type")
-    kinds = ("container", "network", "route")
+    kinds = ("container", "network", "route", "zdb")
     if kind not in kinds:
         hint = nearest(str(kind), kinds) if kind is not None else "add type: container"
-        yield "TFG-2326", (*path, "type"), "type is none of container, network, route", hint
+        yield "TFG-2326", (*path, "type"), f"type is none of {', '.join(kinds)}", hint
         return
-    extra = {"type", "replicas"} if kind == "container" else {"type"}
+    extra = {"type", "replicas"} if kind in REPLICATED else {"type"}
     yield from _unknown(body, KEYS[kind] | extra, path)
     for inner in ("placement", "health"):
         if inner in KEYS[kind] and isinstance(body.get(inner), dict):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from tfgrid.core import canonical, ids, limits
 from tfgrid.core.ids import ContractId, Digest
@@ -33,12 +33,15 @@ __all__ = [
     "Assignment",
     "Constraints",
     "Container",
+    "DiskClass",
     "Endpoint",
     "HealthCheck",
     "Image",
+    "Inhabitant",
     "Member",
     "Network",
     "NetworkPlace",
+    "Placed",
     "Placement",
     "Policy",
     "Proposal",
@@ -49,11 +52,15 @@ __all__ = [
     "Rule",
     "Usage",
     "Workload",
+    "ZdbNamespace",
     "agreement_digest",
     "asked",
     "contract_id",
     "proposal_digest",
 ]
+
+DiskClass: TypeAlias = Literal["ssd", "hdd"]
+"""Whether a disk has moving parts."""
 
 Action: TypeAlias = Literal["deploy", "update", "accept", "delete", "refund"]
 """What an approval is for; one action's approval serves no other."""
@@ -72,6 +79,9 @@ Host = Annotated[
 ]
 Cidr = Annotated[str, Meta(pattern=r"\A[0-9a-f.:]+/[0-9]{1,3}\Z")]
 Address = Annotated[str, Meta(pattern=r"\A[0-9a-f.:]+\Z")]
+History = Annotated[
+    str, Meta(pattern=r"\A(all|last:[1-9][0-9]{0,8}|since:(0|[1-9][0-9]{0,8}|[1-3][0-9]{9}))\Z")
+]
 Variable = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")]
 
 
@@ -144,7 +154,39 @@ class Route(Value, frozen=True, tag="route", tag_field="type"):
     constraints: Constraints = Constraints()
 
 
-Workload: TypeAlias = Container | Network | Route
+class ZdbNamespace(Value, frozen=True, tag="zdb", tag_field="type"):
+    """A namespace of Zero-DB on a node's disk, reached in its network as `NAME:9900`.
+
+    Args:
+        name: the name that members of its network know it by.
+        network: the network it is a member of.
+        disk_bytes: the most that its files may take, history included; charged when reserved.
+        keys_max: the most live keys; in user mode their index in memory is charged with it.
+        mode: who chooses keys: `user` the client, `seq` the server.
+        history: what compaction keeps: `all`, `last:N` versions of a key, or what was current
+            `since:T`, seconds since 1970.
+        disk_class: the class of the disk it is on.
+        constraints: where it may be placed.
+
+    """
+
+    name: Name
+    network: Name
+    disk_bytes: Annotated[int, Meta(ge=1024**2, le=limits.integer_max)]
+    keys_max: Annotated[int, Meta(ge=1, le=limits.zdb_keys_max)] = limits.zdb_keys_default
+    mode: Literal["user", "seq"] = "user"
+    history: History = "all"
+    disk_class: DiskClass = "ssd"
+    constraints: Constraints = Constraints()
+
+
+Workload: TypeAlias = Container | Network | Route | ZdbNamespace
+
+Placed: TypeAlias = Container | Route | ZdbNamespace
+"""What has a node of its own; a network has a part on every node that joins it."""
+
+Inhabitant: TypeAlias = Container | ZdbNamespace
+"""What is a member of a network, with addresses of its own and a name."""
 
 
 class Approver(Value, frozen=True):
@@ -213,7 +255,7 @@ class Assignment(Value, frozen=True):
 
 
 class Member(Value, frozen=True):
-    """A container in a network, with the addresses and the name the planner gave it."""
+    """A container or namespace in a network, with the addresses and name the planner gave it."""
 
     workload: Name
     address4: Address
@@ -276,11 +318,17 @@ class Endpoint(Value, frozen=True):
 
 
 class Usage(Value, frozen=True):
-    """What a node read back from the machine after a start: the limits that are really set."""
+    """What a node read back from the machine after a start: the limits that are really set.
+
+    `disk_bytes` and `keys_max` are of a zdb namespace alone. Where they are not said they are not
+    written, so that receipts from before there were namespaces keep their bytes.
+    """
 
     cpu_millis: Count = 0
     memory_bytes: Count = 0
     processes: Count = 0
+    disk_bytes: Count | UnsetType = UNSET
+    keys_max: Count | UnsetType = UNSET
 
 
 ReceiptState: TypeAlias = Literal["accepted", "refused", "running", "failed", "ended"]
@@ -309,13 +357,19 @@ class Receipt(Value, frozen=True, tag="receipt", tag_field="type"):
 
 def asked(workload: Workload) -> Capacity:
     """What a workload asks of its node; networks and routes ask nothing that is counted."""
-    if not isinstance(workload, Container):
-        return Capacity()
-    return Capacity(
-        cpu_millis=workload.cpu_millis,
-        memory_bytes=workload.memory_bytes,
-        ssd_bytes=workload.disk_bytes,
-    )
+    if isinstance(workload, Container):
+        return Capacity(
+            cpu_millis=workload.cpu_millis,
+            memory_bytes=workload.memory_bytes,
+            ssd_bytes=workload.disk_bytes,
+        )
+    if isinstance(workload, ZdbNamespace):
+        keys = workload.keys_max if workload.mode == "user" else 0
+        return Capacity(
+            memory_bytes=keys * limits.zdb_key_memory_bytes,
+            **{f"{workload.disk_class}_bytes": workload.disk_bytes},
+        )
+    return Capacity()
 
 
 def agreement_digest(agreement: Agreement) -> Digest:

@@ -17,6 +17,7 @@ from tfgrid.ledger.contract.model import Assignment, RecipeRef
 from tfgrid.ledger.contract.phases import Phase
 from tfgrid.ledger.contract.policy import Tally
 from tfgrid.ledger.contract.state import ContractState, facts_of, read, row_of
+from tfgrid.ledger.contract.wording import asks_text
 
 __all__ = ["Part", "Signer", "Verdict", "positions", "verdict"]
 
@@ -34,7 +35,10 @@ class Signer(Value, frozen=True):
 
 
 class Part(Value, frozen=True):
-    """One workload, where it was placed, and what its node last said of it; -1 for no receipt."""
+    """One workload, where it was placed, and what its node last said of it; -1 for no receipt.
+
+    `asks` has in words what was agreed of a zdb namespace.
+    """
 
     workload: str
     node: ids.Node
@@ -42,6 +46,7 @@ class Part(Value, frozen=True):
     state: str
     image: str
     position: Integer
+    asks: str = ""
 
 
 class Verdict(Value, frozen=True):
@@ -132,10 +137,13 @@ def _signers(view: bcdb.View, tally: Tally, action: str) -> tuple[Signer, ...]:
 
 def _part(view: bcdb.View, state: ContractState, assignment: Assignment) -> Part:
     fact = state.receipt(assignment.node, assignment.workload) or state.receipt(assignment.node)
+    workloads = state.proposal.agreement.workloads
+    agreed = next(w for w in workloads if w.name == assignment.workload)
     return Part(
         workload=assignment.workload, node=assignment.node,
         node_name=_name(view, assignment.node),
         state=fact.receipt.state if fact else "no receipt",
         image=fact.receipt.image if fact else "",
         position=fact.position if fact else -1,
+        asks=asks_text(agreed),
     )  # fmt: skip

@@ -27,10 +27,12 @@ from tfgrid.ledger.contract.model import (
     RecipeRef,
     Route,
     Workload,
+    ZdbNamespace,
 )
 
 __all__ = [
     "KEYS",
+    "REPLICATED",
     "Parameter",
     "Recipe",
     "RoleTemplate",
@@ -69,10 +71,14 @@ KEYS: Final[Mapping[str, frozenset[str]]] = {
     ),
     "network": frozenset(),
     "route": frozenset(["host", "network", "containers", "port", "health_path", "placement"]),
+    "zdb": frozenset(["network", "disk", "disk_class", "keys", "mode", "history", "placement"]),
     "placement": frozenset(["farms", "countries", "nodes", "trust", "group", "spread"]),
     "health": frozenset(["port", "kind", "path", "interval_seconds"]),
 }
 """The keys that a template of each type, and its inner documents, may have."""
+
+REPLICATED: Final = frozenset({"container", "zdb"})
+"""The types of templates that may have replicas."""
 
 _PLACEHOLDER: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
 
@@ -112,7 +118,7 @@ class Template(Value, frozen=True):
     """
 
     name: Name
-    type: Literal["container", "network", "route"]
+    type: Literal["container", "network", "route", "zdb"]
     body: Annotated[str, Meta(max_length=limits.document_bytes_max)]
     replicas: Annotated[int, Meta(ge=1, le=limits.workloads_max)] | Text = 1
 
@@ -362,8 +368,8 @@ def _replicas(template: Template, values: Mapping[str, Scalar]) -> list[str]:
     if template.replicas == 1:
         return [template.name]
     count = _filled(template.replicas, values)
-    if isinstance(count, bool) or not isinstance(count, int) or template.type != "container":
-        raise _malformed(template.name, "only containers have replicas, counted by an integer")
+    if isinstance(count, bool) or not isinstance(count, int) or template.type not in REPLICATED:
+        raise _malformed(template.name, "replicas of a container or zdb are counted by an integer")
     if not 1 <= count <= limits.workloads_max:
         raise _malformed(
             template.name, f"{count} replicas; 1 to {limits.workloads_max} are allowed"
@@ -388,12 +394,16 @@ def _workload(
         fields["constraints"] = _constraints(template.name, fields.pop("placement"))
     if template.type == "container":
         fields = _container_fields(template.name, fields, image_of)
+    if template.type == "zdb":
+        fields = _zdb_fields(template.name, fields)
     if template.type == "route":
         asked = fields.get("containers")
         if not isinstance(asked, list) or not all(isinstance(one, str) for one in asked):
             raise _malformed(template.name, "containers is not a list of names")
         fields["containers"] = [n for one in asked for n in replicas.get(one, [one])]
-    types: dict[str, Any] = {"container": Container, "network": Network, "route": Route}
+    types: dict[str, Any] = {
+        "container": Container, "network": Network, "route": Route, "zdb": ZdbNamespace,
+    }  # fmt: skip
     try:
         made: Workload = msgspec.convert({**fields, "type": template.type}, types[template.type])
     except msgspec.ValidationError as fault:
@@ -421,15 +431,12 @@ def _container_fields(
     template: str, fields: dict[str, Any], image_of: Callable[[str], Image]
 ) -> dict[str, Any]:
     fields = dict(fields)
-    missing = sorted({"image", "cpu", "memory", "disk"} - set(fields))
-    if missing:
-        raise _malformed(template, f"{missing[0]} is missing")
+    _check_present(template, fields, "image", "cpu", "memory", "disk")
     fields["image"] = msgspec.to_builtins(image_of(str(fields["image"])))
     try:
         fields["cpu_millis"] = units.parse_cpu(str(fields.pop("cpu")))
         for key in ("memory", "disk"):
-            value = fields.pop(key)
-            fields[f"{key}_bytes"] = units.parse_bytes(value) if isinstance(value, str) else value
+            fields[f"{key}_bytes"] = _size(fields.pop(key))
     except errors.BadInput as fault:
         raise _malformed(template, fault.what) from fault
     environment = fields.get("environment", {})
@@ -439,6 +446,28 @@ def _container_fields(
     if isinstance(arguments, list):
         fields["arguments"] = [_as_text(value) for value in arguments]
     return fields
+
+
+def _zdb_fields(template: str, fields: dict[str, Any]) -> dict[str, Any]:
+    fields = dict(fields)
+    _check_present(template, fields, "network", "disk")
+    try:
+        fields["disk_bytes"] = _size(fields.pop("disk"))
+    except errors.BadInput as fault:
+        raise _malformed(template, fault.what) from fault
+    if "keys" in fields:
+        fields["keys_max"] = fields.pop("keys")
+    return fields
+
+
+def _check_present(template: str, fields: Mapping[str, Any], *needed: str) -> None:
+    missing = sorted(set(needed) - set(fields))
+    if missing:
+        raise _malformed(template, f"{missing[0]} is missing")
+
+
+def _size(value: Any) -> Any:
+    return units.parse_bytes(value) if isinstance(value, str) else value
 
 
 def _as_text(value: Any) -> Any:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from tfgrid.core import native
 from tfgrid.core.host import ItemKind
 from tfgrid.core.units import Capacity
+from tfgrid.ledger import contract
 
-__all__ = ["machine_capacity", "machine_lacks", "share"]
+__all__ = ["disk_class", "machine_capacity", "machine_lacks", "share"]
 
 _PROGRAMS: Final[Mapping[ItemKind, tuple[str, ...]]] = {
     "container": ("crun",),
@@ -25,18 +27,30 @@ _PROGRAMS: Final[Mapping[ItemKind, tuple[str, ...]]] = {
 _FILE_SYSTEMS: Final[Mapping[ItemKind, tuple[str, ...]]] = {"container": ("overlay", "ext4")}
 
 
-def machine_capacity(disk: Path) -> Capacity:
-    """Cores, memory, and the free space beneath `disk`, as SSD or HDD by what it says it is."""
+def machine_capacity(disk: Path, more: Iterable[tuple[Path, contract.DiskClass]] = ()) -> Capacity:
+    """Cores, memory, and the free space beneath `disk`, as SSD or HDD by what it says it is.
+
+    `more` are further disks with the class that they are configured as; what lies on the file
+    system of another one before it adds nothing.
+    """
     import psutil
 
-    free = shutil.disk_usage(disk).free
-    rotates = _rotates(disk)
+    free, counted = {"ssd": 0, "hdd": 0}, set[int]()
+    for path, kind in ((disk, disk_class(disk)), *more):
+        if path.is_dir() and path.stat().st_dev not in counted:
+            counted.add(path.stat().st_dev)
+            free[kind] += shutil.disk_usage(path).free
     return Capacity(
         cpu_millis=len(os.sched_getaffinity(0)) * 1000,
         memory_bytes=psutil.virtual_memory().total,
-        ssd_bytes=0 if rotates else free,
-        hdd_bytes=free if rotates else 0,
+        ssd_bytes=free["ssd"],
+        hdd_bytes=free["hdd"],
     )
+
+
+def disk_class(path: Path) -> contract.DiskClass:
+    """The class of the disk beneath a folder, by what the disk says of itself."""
+    return "hdd" if _rotates(path) else "ssd"
 
 
 def _rotates(path: Path) -> bool:
@@ -66,6 +80,8 @@ def machine_lacks() -> dict[ItemKind, str]:
             missing.append("user namespaces")
         if missing:
             lacks[kind] = " and ".join(missing)
+    if not native.has("zdb_main"):
+        lacks["zdb"] = "Zero-DB in the native module"
     return lacks
 
 

@@ -1,6 +1,7 @@
 """What a placement means for one node, as items of its machine. Pure.
 
-    Proposal + endpoints from accepted receipts --> Image-, Network-, Container-, RouteSpec --> Item
+    Proposal + endpoints from accepted receipts --> Image-, Network-, Zdb-, Container-, RouteSpec
+    --> Item
 
 An item's specification holds everything that decides what is made, so that its digest changes
 exactly when something else should run. Names on the machine are `<contract id>/<workload>`; images
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
 
 from tfgrid.core import canonical, host, ids
 from tfgrid.core.ids import ContractId, NodeId
@@ -25,6 +28,7 @@ __all__ = [
     "NetworkSpec",
     "Peer",
     "RouteSpec",
+    "ZdbSpec",
     "contract_of",
     "demand",
     "image_item",
@@ -66,13 +70,25 @@ class ImageSpec(Value, frozen=True, tag="image", tag_field="type"):
 class NetworkSpec(Value, frozen=True, tag="network", tag_field="type"):
     """A network's part on this node; `peers` is empty while it is only prepared.
 
-    `gateway` says that a route of this node leads into it.
+    `gateway` says that a route of this node leads into it. `services` are the members that the node
+    itself answers for; where there are none it is not written, so that a network without them is
+    the item that it was before there were any.
     """
 
     contract: ids.Contract
     place: contracts.NetworkPlace
     gateway: bool
     peers: tuple[Peer, ...]
+    services: tuple[Name, ...] | UnsetType = UNSET
+
+
+class ZdbSpec(Value, frozen=True, tag="zdb", tag_field="type"):
+    """A namespace of Zero-DB with its quota, and the address at which its network reaches it."""
+
+    contract: ids.Contract
+    workload: contracts.ZdbNamespace
+    place: contracts.NetworkPlace
+    member: contracts.Member
 
 
 class ContainerSpec(Value, frozen=True, tag="container", tag_field="type"):
@@ -97,6 +113,7 @@ class RouteSpec(Value, frozen=True, tag="route", tag_field="type"):
 _KINDS: dict[type[Value], host.ItemKind] = {
     ImageSpec: "image",
     NetworkSpec: "network",
+    ZdbSpec: "zdb",
     ContainerSpec: "container",
     RouteSpec: "route",
 }
@@ -128,13 +145,7 @@ def demand(proposal: contracts.Proposal, node: NodeId) -> Capacity:
     """What a placement asks of one node in all."""
     total = Capacity()
     for workload in _mine(proposal, node):
-        if isinstance(workload, contracts.Container):
-            total = total.plus(
-                Capacity(
-                    cpu_millis=workload.cpu_millis, memory_bytes=workload.memory_bytes,
-                    ssd_bytes=workload.disk_bytes,
-                )
-            )  # fmt: skip
+        total = total.plus(contracts.asked(workload))
     return total
 
 
@@ -158,19 +169,25 @@ def items_for(
     places = proposal.placement.networks
     here = {p.network: p for p in places if p.node == node}
     hosts = {p.network: _host_names(places, p.network) for p in here.values()}
-    images, containers, routes = {}, [], []
+    images, namespaces, containers, routes = {}, [], [], []
     for workload in _mine(proposal, node):
         name = f"{contract}/{workload.name}"
         if isinstance(workload, contracts.Container):
             place = here[workload.network]
-            member = next(m for m in place.members if m.workload == workload.name)
             image = image_item(workload.image)
             images[image.key] = image
             spec = ContainerSpec(
-                contract=contract, workload=workload, place=place, member=member,
-                hosts=hosts[workload.network],
+                contract=contract, workload=workload, place=place,
+                member=_member(place, workload.name), hosts=hosts[workload.network],
             )  # fmt: skip
             containers.append(item_of(name, spec))
+        elif isinstance(workload, contracts.ZdbNamespace):
+            place = here[workload.network]
+            namespace = ZdbSpec(
+                contract=contract, workload=workload, place=place,
+                member=_member(place, workload.name),
+            )  # fmt: skip
+            namespaces.append(item_of(name, namespace))
         elif isinstance(workload, contracts.Route):
             backends = tuple(h for h in hosts[workload.network] if h.name in workload.containers)
             route = RouteSpec(
@@ -179,7 +196,11 @@ def items_for(
             )  # fmt: skip
             routes.append(item_of(name, route))
     networks = _networks(contract, proposal, node, endpoints)
-    return (*images.values(), *networks, *containers, *routes)
+    return (*images.values(), *networks, *namespaces, *containers, *routes)
+
+
+def _member(place: contracts.NetworkPlace, workload: str) -> contracts.Member:
+    return next(m for m in place.members if m.workload == workload)
 
 
 def image_item(image: contracts.Image) -> host.Item:
@@ -195,7 +216,10 @@ def _networks(
     endpoints: Mapping[NodeId, Iterable[contracts.Endpoint]],
 ) -> tuple[host.Item, ...]:
     places = proposal.placement.networks
-    routed = {w.network for w in _mine(proposal, node) if isinstance(w, contracts.Route)}
+    mine = _mine(proposal, node)
+    routed = {w.network for w in mine if isinstance(w, contracts.Route)}
+    namespaces = [w for w in mine if isinstance(w, contracts.ZdbNamespace)]
+    served = {p.network: [w.name for w in namespaces if w.network == p.network] for p in places}
     return tuple(
         item_of(
             f"{contract}/{place.network}",
@@ -204,6 +228,7 @@ def _networks(
                 place=place,
                 gateway=place.network in routed,
                 peers=_peers(places, place, endpoints),
+                services=tuple(served[place.network]) or UNSET,
             ),
         )
         for place in places

@@ -275,7 +275,7 @@ class Core0:
             self._failed(key, f"unexpected {type(fault).__name__}")
         else:
             self._backoff.succeeded(key)
-            if isinstance(step, Ensure) and step.item.key.kind == "container":
+            if isinstance(step, Ensure) and step.item.key.kind in {"zdb", "container"}:
                 self._backoff.started(key, self._seams.clock.monotonic_ms())
             self._tell.set()
             took = self._seams.clock.monotonic_ms() - began

@@ -8,7 +8,9 @@ A **case** is one contract as this node sees it, reduced to a stage by `view.cas
       `-----refuse--> none                    `---over by one clock---> keep
 
 Invariants, each with its test:
-  - an `Ensure` of a network, container or route exists only for a case in stage run;
+  - an `Ensure` of a network, zdb namespace, container or route exists only for a case in stage run;
+  - a zdb namespace is removed only for a case in stage remove, and never to be made anew: another
+    specification changes it in place;
   - nothing is accepted, started or said by a node that halted or has not read to the head;
   - nothing is accepted by a node whose head is stale;
   - a refusal carries every reason, not the first;
@@ -232,6 +234,8 @@ def _objections(proposal: contracts.Proposal, known: Known, left: Capacity) -> t
                 kinds |= {"image", "container"}
             elif isinstance(workload, contracts.Route):
                 kinds.add("route")
+            elif isinstance(workload, contracts.ZdbNamespace):
+                kinds.add("zdb")
     reasons += [
         f"this machine lacks {known.offer.lacks[k]}" for k in sorted(kinds & set(known.offer.lacks))
     ]
@@ -251,6 +255,8 @@ def _workload_objections(
         yield f"{workload.name}: its network {workload.network} has no place on this node"
     if isinstance(workload, contracts.Container) and "compute" not in offer.roles:
         yield f"{workload.name}: this node runs no containers"
+    if isinstance(workload, contracts.ZdbNamespace) and "compute" not in offer.roles:
+        yield f"{workload.name}: this node holds no namespaces"
     if isinstance(workload, contracts.Route):
         if "gateway" not in offer.roles:
             yield f"{workload.name}: this node is no gateway"
@@ -267,16 +273,19 @@ def _removals(
     """What no record asks for: of contracts that are over, and of those that never were.
 
     A contract goes backwards, routes first; images go when nothing else is going that might still
-    use them.
+    use them. A namespace holds what cannot be made again, so it goes only if the ledger says of its
+    own contract that it is over.
     """
     keep = {i.key for c in known.cases if c.stage in {"run", "keep"} for i in wanted[c.contract]}
     # A network is prepared before the receipt that names its key is kept, so admission counts too.
     held = {c.contract for c in known.cases if c.stage in {"admit", "hold"}}
+    over = {c.contract for c in known.cases if c.stage == "remove"}
     going: dict[ContractId | None, list[ItemKey]] = {}
     for key in sorted(known.observed, key=lambda k: (_backwards[k.kind], k.name)):
         contract = itemsof.contract_of(key)
         prepared = contract in held and key.kind == "network"
-        if key.kind != "image" and key not in keep and not prepared:
+        precious = key.kind == "zdb" and contract not in over
+        if key.kind != "image" and key not in keep and not prepared and not precious:
             going.setdefault(contract, []).append(key)
     for keys in going.values():
         first = keys[0].kind
@@ -286,7 +295,9 @@ def _removals(
         yield from map(Remove, sorted(unused))
 
 
-_backwards: Mapping[ItemKind, int] = {"route": 0, "container": 1, "network": 2, "image": 3}
+_backwards: Mapping[ItemKind, int] = {
+    "route": 0, "container": 1, "zdb": 2, "network": 3, "image": 4,
+}  # fmt: skip
 
 
 # Running
@@ -311,18 +322,19 @@ def _absent(item: Item, observed: Mapping[ItemKey, Observed]) -> bool:
 
 def _run_item(case: Case, item: Item, wanted: tuple[Item, ...], known: Known) -> Iterator[Step]:
     there = known.observed.get(item.key)
-    if there and there.digest != item.digest and there.condition != "prepared":
+    another = there is not None and there.digest != item.digest
+    if there and another and there.condition != "prepared" and item.key.kind != "zdb":
         yield Remove(item.key)
         return
     yield from _tell(case, item, there, _trouble(item, wanted, known))
     running = there is not None and there.condition == "running"
-    if not running and not _waits_for(item, wanted, known.observed):
+    if (another or not running) and not _waits_for(item, wanted, known.observed):
         yield Ensure(item)
 
 
 def _tell(case: Case, item: Item, there: Observed | None, trouble: str) -> Iterator[Step]:
-    """What the ledger should know of a container or route: each turn once."""
-    if item.key.kind not in {"container", "route"}:
+    """What the ledger should know of a workload: each turn once."""
+    if item.key.kind not in {"zdb", "container", "route"}:
         return
     workload = item.key.name.partition("/")[2]
     said = case.said[workload].state if workload in case.said else ""
@@ -332,6 +344,9 @@ def _tell(case: Case, item: Item, there: Observed | None, trouble: str) -> Itera
         code = there.facts.get("exit_code", "unknown")
         reasons = (f"it exited with code {code}",)
         yield Say(case.contract, workload, "failed", there, _image_of(item), reasons)
+    elif there and there.condition == "broken" and item.key.kind == "zdb" and said == "running":
+        reasons = (str(there.facts.get("reason", "it is not served")),)
+        yield Say(case.contract, workload, "failed", reasons=reasons)
     elif trouble and said != "failed" and not (there and there.condition == "running"):
         yield Say(case.contract, workload, "failed", reasons=(trouble,))
 
@@ -357,6 +372,9 @@ def _waits_for(
         container = itemsof.spec_of(item, itemsof.ContainerSpec)
         image = itemsof.image_item(container.workload.image)
         needs = {image.key.name, f"{container.contract}/{container.place.network}"}
+    elif item.key.kind == "zdb":
+        namespace = itemsof.spec_of(item, itemsof.ZdbSpec)
+        needs = {f"{namespace.contract}/{namespace.place.network}"}
     elif item.key.kind == "route":
         route = itemsof.spec_of(item, itemsof.RouteSpec)
         needs = {f"{route.contract}/{route.place.network}"}
@@ -375,7 +393,8 @@ def _notes(case: Case, wanted: tuple[Item, ...], known: Known) -> Iterator[Note]
             continue
         there = known.observed.get(item.key)
         if there and there.digest == item.digest:
-            yield Note(item.key, case.contract, there.condition)
+            reason = str(there.facts.get("reason", "")) if there.condition == "broken" else ""
+            yield Note(item.key, case.contract, there.condition, reason)
             continue
         missing = _waits_for(item, wanted, known.observed)
         reason = f"needs {', '.join(f'{k.kind} {k.name[:10]}' for k in missing)}" if missing else ""

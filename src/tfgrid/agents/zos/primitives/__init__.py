@@ -2,6 +2,7 @@
 
     core0 items --Machine--> image      flist.ImageStore
                         |--> network    znet.Networks
+                        |--> zdb        zdb.Device, reached through its network
                         |--> container  container.Runtime, attached to its network
                         `--> route      znet forwards and zgw.Gateway
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from tfgrid.agents.zos.primitives.container import ContainersOfNode
 from tfgrid.agents.zos.primitives.image import Images, Sources
 from tfgrid.agents.zos.primitives.network import NetworksOfNode
 from tfgrid.agents.zos.primitives.route import RoutesOfNode
-from tfgrid.capacity import container, flist, zgw, znet
+from tfgrid.agents.zos.primitives.zdb import Disk, NamespacesOfNode
+from tfgrid.capacity import container, flist, zdb, zgw, znet
 from tfgrid.core import errors, host
 from tfgrid.core.clock import Clock
 from tfgrid.core.rng import Rng
@@ -36,6 +38,7 @@ class Parts:
     images: flist.ImageStore
     runtime: container.Runtime
     networks: znet.Networks
+    disks: tuple[Disk, ...]
     gateway: zgw.Gateway | None
     launcher: Launcher
 
@@ -64,8 +67,33 @@ def open_parts(
         networks=znet.Networks(
             site=znet.Site(), store=store, rng=rng, launcher=launcher, clock=clock
         ),
+        disks=_open_disks(config, directory, launcher, clock),
         gateway=gateway,
         launcher=launcher,
+    )  # fmt: skip
+
+
+def _open_disks(
+    config: Config, directory: Path, launcher: Launcher, clock: Clock
+) -> tuple[Disk, ...]:
+    """The disks for namespaces: those configured, each under the node's own name, or this one."""
+    run, ranges, owner = boot.runtime_directory(config) / "zdb", claims.Claims(), boot.owner(config)
+
+    def device(folder: Path, name: str) -> zdb.Device:
+        return zdb.Device(folder, run, launcher, clock, ranges=ranges, owner=owner, name=name)
+
+    if not config.devices:
+        own = device(directory / "zdb", "zdb")
+        return (Disk(path=directory, disk_class=inventory.disk_class(directory), device=own),)
+    return tuple(
+        Disk(
+            path=Path(disk.path), disk_class=disk.disk_class,
+            device=device(
+                Path(disk.path) / f"zdb-{config.grid}-{config.name}",
+                f"zdb-{hashlib.sha256(disk.path.encode()).hexdigest()[:12]}",
+            ),
+        )
+        for disk in config.devices
     )  # fmt: skip
 
 
@@ -93,11 +121,14 @@ class Machine:
         self._networks = NetworksOfNode(parts.networks, store, config.underlay_address)
         self._containers = ContainersOfNode(parts.runtime, parts.networks, self._images, store)
         self._routes = RoutesOfNode(parts.gateway, parts.networks, store)
+        self._namespaces = NamespacesOfNode(parts.disks, parts.networks, store)
         self._touched = asyncio.Event()
 
     async def capacity(self) -> Capacity:
         """See `Host.capacity`: this node's share of the machine."""
-        return inventory.share(inventory.machine_capacity(self._directory), self._config.capacity)
+        disks = [(Path(disk.path), disk.disk_class) for disk in self._config.devices]
+        machine = inventory.machine_capacity(self._directory, disks)
+        return inventory.share(machine, self._config.capacity)
 
     async def lacks(self) -> Mapping[host.ItemKind, str]:
         """See `Host.lacks`."""
@@ -109,6 +140,7 @@ class Machine:
         return {
             **await self._images.observe(),
             **await self._networks.observe(seen),
+            **await self._namespaces.observe(seen),
             **await self._containers.observe(),
             **await self._routes.observe(seen),
         }
@@ -125,6 +157,8 @@ class Machine:
                     return await self._images.ensure(item)
                 case "network":
                     return await self._networks.ensure(item)
+                case "zdb":
+                    return await self._namespaces.ensure(item)
                 case "container":
                     return await self._containers.ensure(item)
                 case "route":
@@ -139,6 +173,8 @@ class Machine:
                 await self._images.remove(key)
             case "network":
                 await self._networks.remove(key)
+            case "zdb":
+                await self._namespaces.remove(key)
             case "container":
                 await self._containers.remove(key)
             case "route":

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tfgrid.agents.zos.core0 import items
 from tfgrid.agents.zos.primitives.memo import Memo
 from tfgrid.capacity import znet
-from tfgrid.core import host
+from tfgrid.core import host, limits
 from tfgrid.core.store import Store
 
 __all__ = ["NetworksOfNode", "network_label", "network_spec"]
@@ -22,6 +22,7 @@ def network_label(name: str) -> str:
 def network_spec(item: host.Item) -> znet.NetworkSpec:
     """The network that an item asks for. Pure."""
     spec = items.spec_of(item, items.NetworkSpec)
+    served = frozenset(spec.services or ())
     return znet.NetworkSpec(
         id=network_label(item.key.name),
         label=item.digest,
@@ -32,6 +33,14 @@ def network_spec(item: host.Item) -> znet.NetworkSpec:
         members=tuple(
             znet.Member(name=m.workload, address4=m.address4, address6=m.address6)
             for m in spec.place.members
+            if m.workload not in served
+        ),
+        services=tuple(
+            znet.Service(
+                name=m.workload, address4=m.address4, address6=m.address6, port=limits.zdb_port
+            )
+            for m in spec.place.members
+            if m.workload in served
         ),
         peers=tuple(
             znet.Peer(public_key=p.public_key, endpoint=p.endpoint, allowed=(p.subnet4, p.subnet6))

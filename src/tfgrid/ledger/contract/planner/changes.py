@@ -1,7 +1,7 @@
 """The smallest change to an order that would fit, found by trying small changes.
 
-Tried are, one at a time: less of one resource for like containers (the most that fits, by
-bisection), then for all containers; other farms, countries, nodes or trust classes; a weaker
+Tried are, one at a time: less of one resource for like workloads (the most that fits, by
+bisection), then for all that have it; other farms, countries, nodes or trust classes; a weaker
 spread; a higher price cap. What is suggested was searched for on the whole inventory and fits.
 """
 
@@ -14,7 +14,14 @@ import msgspec
 
 from tfgrid.core.schema import Integer, Name, Text, Value
 from tfgrid.core.units import Money, money_text
-from tfgrid.ledger.contract.model import Constraints, Container, Network, Workload, asked
+from tfgrid.ledger.contract.model import (
+    Constraints,
+    Inhabitant,
+    Network,
+    Route,
+    Workload,
+    asked,
+)
 from tfgrid.ledger.contract.planner.order import Order
 from tfgrid.ledger.contract.planner.search import Found, search
 from tfgrid.ledger.contract.recipe import Recipe, Template
@@ -22,26 +29,29 @@ from tfgrid.ledger.farm import Inventory, NodeInfo
 
 __all__ = ["Change", "apply_change", "find_changes"]
 
-Resource = Literal["cpu_millis", "memory_bytes", "disk_bytes"]
+Resource = Literal["cpu_millis", "memory_bytes", "disk_bytes", "keys_max"]
 Field = Literal[
-    "cpu_millis", "memory_bytes", "disk_bytes", "farms", "countries", "nodes", "trust", "spread",
-    "price_cap_per_day",
+    "cpu_millis", "memory_bytes", "disk_bytes", "keys_max", "farms", "countries", "nodes", "trust",
+    "spread", "price_cap_per_day",
 ]  # fmt: skip
 
 _STEPS: Final[dict[Resource, int]] = {
     "cpu_millis": 10,
     "memory_bytes": 1024**2,
     "disk_bytes": 1024**2,
+    "keys_max": 1000,
 }
 _LEAST: Final[dict[Resource, int]] = {
     "cpu_millis": 10,
     "memory_bytes": 8 * 1024**2,
     "disk_bytes": 1024**2,
+    "keys_max": 1000,
 }
 _WORDS: Final[dict[Resource, str]] = {
     "cpu_millis": "cpu",
     "memory_bytes": "memory",
     "disk_bytes": "disk",
+    "keys_max": "keys",
 }
 # Beside thousandths of a resource: another farm is a small thing, a promise to the user is not.
 _RELAXED_COST: Final = {"nodes": 300, "farms": 310, "countries": 600, "trust": 980, "spread": 990}
@@ -107,7 +117,7 @@ def _emptiest(nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
     """The nodes worth a trial: the emptiest of each farm and of all, in each dimension."""
     kept: dict[str, NodeInfo] = {}
     per_farm: dict[tuple[str, str], int] = {}
-    for name in ("memory_bytes", "cpu_millis", "ssd_bytes"):
+    for name in ("memory_bytes", "cpu_millis", "ssd_bytes", "hdd_bytes"):
         ordered = sorted(nodes, key=lambda n: (-getattr(n.free, name), n.node))
         for rank, node in enumerate(ordered):
             key = (name, node.farm)
@@ -118,23 +128,23 @@ def _emptiest(nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
     return list((kept | {node.node: node for node in gateways[:_NODES_TRIED_MAX]}).values())
 
 
-def _like(workloads: Sequence[Workload]) -> list[list[Container]]:
-    """Containers that ask for the same, together."""
-    groups: dict[object, list[Container]] = {}
-    for container in workloads:
-        if isinstance(container, Container):
-            key = (asked(container), container.constraints)
-            groups.setdefault(key, []).append(container)
+def _like(workloads: Sequence[Workload]) -> list[list[Inhabitant]]:
+    """Workloads of a kind that ask for the same, together."""
+    groups: dict[object, list[Inhabitant]] = {}
+    for workload in workloads:
+        if not isinstance(workload, Network | Route):
+            key = (type(workload), asked(workload), workload.constraints)
+            groups.setdefault(key, []).append(workload)
     return list(groups.values())
 
 
 def _less(
     recipe: Recipe, workloads: Sequence[Workload], fits: Callable[[Sequence[Workload]], bool]
 ) -> Iterator[tuple[int, Change]]:
-    """Less of one resource for like containers; for all of them where that alone does not help."""
-    groups = _like(workloads)
-    everyone = [container for group in groups for container in group]
+    """Less of one resource for like workloads; for all that have it where that alone is no help."""
     for name in _STEPS:
+        groups = [group for group in _like(workloads) if hasattr(group[0], name)]
+        everyone = [workload for group in groups for workload in group]
         found = [_lowered(recipe, workloads, group, name, fits) for group in groups]
         if not any(found) and len(groups) > 1:
             found = [_lowered(recipe, workloads, everyone, name, fits)]
@@ -144,13 +154,13 @@ def _less(
 def _lowered(
     recipe: Recipe,
     workloads: Sequence[Workload],
-    group: Sequence[Container],
+    group: Sequence[Inhabitant],
     name: Resource,
     fits: Callable[[Sequence[Workload]], bool],
 ) -> tuple[int, Change] | None:
-    """The most of one resource with which these containers fit, and how much less that is."""
-    names = tuple(container.name for container in group)
-    now = max(getattr(container, name) for container in group)
+    """The most of one resource with which these workloads fit, and how much less that is."""
+    names = tuple(workload.name for workload in group)
+    now = max(getattr(workload, name) for workload in group)
     bare = Change(field=name, workloads=names, value=now, text="")
 
     def fits_with(value: int) -> bool:
@@ -159,7 +169,7 @@ def _lowered(
     value = _most(_LEAST[name], now, _STEPS[name], fits_with)
     if value is None:
         return None
-    text = f"{value / 1000:g}" if name == "cpu_millis" else _exact(value)
+    text = _text(name, value)
     settings = _settings(recipe, names, name, text)
     short = " ".join(f"--set {key}={setting}" for key, setting in settings.items())
     words = f"lower {_WORDS[name]} of {', '.join(names)} to {text}"
@@ -169,9 +179,13 @@ def _lowered(
     return 1000 * (now - value) // now, change
 
 
-def _exact(size: int) -> str:
-    """Whole MiB as text that reads back as the same number."""
-    mebibytes = size // 1024**2
+def _text(name: Resource, value: int) -> str:
+    """A value as text that reads back as the same number; sizes are whole MiB."""
+    if name == "cpu_millis":
+        return f"{value / 1000:g}"
+    if name == "keys_max":
+        return str(value)
+    mebibytes = value // 1024**2
     return f"{mebibytes}MiB" if mebibytes % 1024 else f"{mebibytes // 1024}GiB"
 
 

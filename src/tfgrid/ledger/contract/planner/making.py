@@ -174,13 +174,13 @@ def _rows(proposal: Proposal, found: Found) -> tuple[PlanRow, ...]:
     for assignment in proposal.placement.assignments:
         workload, node = workloads[assignment.workload], found.nodes[assignment.workload]
         needs = asked(workload)
-        container = workload if isinstance(workload, Container) else None
         rows.append(
             PlanRow(
-                workload=workload.name, kind="container" if container else "route",
+                workload=workload.name, kind=str(workload.__struct_config__.tag),
                 node=node.node, node_name=node.name, farm=node.farm, farm_name=node.farm_name,
                 cpu_millis=needs.cpu_millis, memory_bytes=needs.memory_bytes,
-                disk_bytes=needs.ssd_bytes, image=container.image.digest if container else "",
+                disk_bytes=needs.ssd_bytes + needs.hdd_bytes,
+                image=workload.image.digest if isinstance(workload, Container) else "",
                 addresses=homes.get(workload.name, ()), price_per_day=assignment.price_per_day,
                 reason=_reason(found, workload.name),
             )

@@ -19,7 +19,7 @@ from tfgrid.core import limits
 from tfgrid.core.ids import NodeId
 from tfgrid.core.units import Capacity, bytes_text
 from tfgrid.ledger.contract.checks import apart_by, gap_text, placing_faults, together
-from tfgrid.ledger.contract.model import Constraints, Container, Network, Route, Workload, asked
+from tfgrid.ledger.contract.model import Constraints, Network, Placed, Route, Workload, asked
 from tfgrid.ledger.farm import NodeInfo, Payment
 
 __all__ = ["Found", "Refused", "search", "steps_max"]
@@ -27,7 +27,6 @@ __all__ = ["Found", "Refused", "search", "steps_max"]
 steps_max: Final = 20_000
 """Nodes tried before the search gives up."""
 
-Placed: TypeAlias = Container | Route
 Sizes: TypeAlias = tuple[int, int, int, int]
 
 
@@ -200,7 +199,7 @@ def search(
     steps: int = steps_max,
     explain: bool = True,
 ) -> Found | Refused:
-    """Places for the containers and routes among `workloads`.
+    """Places for the workloads among these that have a node of their own.
 
     Args:
         workloads: what to place; networks follow from it.

@@ -1,0 +1,203 @@
+"""Zero-DB namespaces: on a device, with their quota, reached at an address of their network.
+
+    item --> place in the tenant's network (znet.Networks.listen) --> entrance
+         `-> namespace and quota on a device (zdb.Device) ----------'
+
+What a namespace holds cannot be made again. So it is changed in place, whatever of its
+specification is another; the device it was made on is written down, and where that device does not
+have it any more nothing is made in its place: that is told, until the device is back or the
+contract over.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from tfgrid.agents.zos.core0 import items
+from tfgrid.agents.zos.primitives.memo import Memo
+from tfgrid.agents.zos.primitives.network import network_label
+from tfgrid.capacity import zdb, znet
+from tfgrid.core import errors, host, limits
+from tfgrid.core.store import Store
+from tfgrid.ledger import contract as contracts
+
+__all__ = ["Disk", "NamespacesOfNode", "namespace_label", "reservation"]
+
+_HOMES: Final = "zdb/homes/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A device of the node: where it is mounted, its class, and what serves it."""
+
+    path: Path
+    disk_class: contracts.DiskClass
+    device: zdb.Device
+
+
+def namespace_label(name: str) -> str:
+    """The machine's name of a namespace: 32 hexadecimal digits from contract and workload."""
+    return network_label(name)
+
+
+def reservation(
+    item: host.Item, networks: znet.Networks, network: znet.NetworkSeen
+) -> zdb.Reservation:
+    """What an item asks of a device, with its entrances in a network as that stands now."""
+    spec = items.spec_of(item, items.ZdbSpec)
+    asked = spec.workload
+    return zdb.Reservation(
+        name=namespace_label(item.key.name),
+        mode=asked.mode,
+        disk_bytes=asked.disk_bytes,
+        keys_max=asked.keys_max,
+        history=asked.history,
+        places={
+            _place(address, network): partial(networks.listen, network.id, address, limits.zdb_port)
+            for address in _addresses(spec)
+        },
+    )
+
+
+def _addresses(spec: items.ZdbSpec) -> tuple[str, str]:
+    return spec.member.address4, spec.member.address6
+
+
+def _place(address: str, network: znet.NetworkSeen) -> str:
+    """Where an entrance is: a network that was made anew is another place."""
+    return f"net:{network.inode}/{address}"
+
+
+class NamespacesOfNode:
+    """The namespaces of a node, each on one of its disks."""
+
+    def __init__(self, disks: Sequence[Disk], networks: znet.Networks, store: Store) -> None:
+        self._disks = {str(disk.path): disk for disk in disks}
+        self._networks = networks
+        self._store = store
+        self._memo = Memo("zdb", store)
+
+    async def observe(
+        self, seen: Mapping[str, znet.NetworkSeen]
+    ) -> Mapping[host.ItemKey, host.Observed]:
+        """Every namespace that is on a disk, or that was begun; running if all of it is as agreed.
+
+        One that its device does not show is broken, not absent: what it held is still owed.
+        """
+        held = {label: found for _, label, found in await self._held()}
+        labels = {label for label, _ in self._memo} | held.keys()
+        return {
+            self._memo.key(label): self._observed(label, held.get(label), seen)
+            for label in sorted(labels)
+        }
+
+    async def ensure(self, item: host.Item) -> host.Observed:
+        """Have the namespace as specified, changed in place if it is there, and its entrance open.
+
+        Raises:
+            errors.NotFound: TFG-3404, its network is not there; TFG-4023, its data is not where it
+                was.
+            errors.MachineLacks: TFG-4024, no disk of that class.
+            errors.GridError: what `zdb.Device.ensure` raises.
+
+        """
+        label = namespace_label(item.key.name)
+        self._memo.keep(label, item)
+        spec = items.spec_of(item, items.ZdbSpec)
+        disk = await self._home(label, spec.workload)
+        network = await self._network(spec)
+        await disk.device.ensure(reservation(item, self._networks, network))
+        self._store.write(_HOMES + label, str(disk.path).encode())
+        found = (await disk.device.observe()).get(label)
+        return self._observed(label, found, {network.id: network})
+
+    async def remove(self, key: host.ItemKey) -> None:
+        """Remove the namespace with its data; for this its contract must be over."""
+        label = namespace_label(key.name) if "/" in key.name else key.name
+        for disk, name, _ in await self._held():
+            if name == label:
+                await disk.device.remove(label)
+        self._store.remove(_HOMES + label)
+        self._memo.forget(label)
+
+    async def _held(self) -> list[tuple[Disk, str, zdb.Held]]:
+        return [
+            (disk, label, held)
+            for disk in self._disks.values()
+            for label, held in (await disk.device.observe()).items()
+        ]
+
+    async def _network(self, spec: items.ZdbSpec) -> znet.NetworkSeen:
+        label = network_label(f"{spec.contract}/{spec.place.network}")
+        found = (await self._networks.observe()).get(label)
+        if found is None or not found.inode:
+            raise errors.NotFound(
+                "TFG-3404", "this network is not on this node", where=spec.place.network,
+                hint="ensure the network first",
+            )  # fmt: skip
+        return found
+
+    async def _home(self, label: str, asked: contracts.ZdbNamespace) -> Disk:
+        """The disk that has a namespace, or is to have it; never another than it was made on."""
+        for disk, name, _ in await self._held():
+            if name == label:
+                return disk
+        made_on = self._store.read(_HOMES + label)
+        if made_on is not None:
+            raise errors.NotFound(
+                "TFG-4023", "the namespace was made on this node and its disk does not have it",
+                where=made_on.decode(), hint="mount the disk again, or cancel the contract",
+            )  # fmt: skip
+        fitting = [d for d in self._disks.values() if d.disk_class == asked.disk_class]
+        if not fitting:
+            raise errors.MachineLacks(
+                "TFG-4024", f"this node has no disk of class {asked.disk_class}", where=asked.name
+            )
+        return max(fitting, key=lambda disk: shutil.disk_usage(disk.path).free)
+
+    def _observed(
+        self, label: str, held: zdb.Held | None, seen: Mapping[str, znet.NetworkSeen]
+    ) -> host.Observed:
+        item = self._memo.get(label)
+        facts: dict[str, str | int] = {}
+        if held is not None and held.serving:
+            facts = {"disk_bytes": held.disk_bytes_max, "keys_max": held.keys_max}
+            facts |= {"used_bytes": held.disk_bytes, "keys": held.keys}
+        fault = _fault(item, held, seen)
+        if fault:
+            facts["reason"] = fault
+        return host.Observed(
+            key=self._memo.key(label), digest=item.digest if item else "",
+            condition="broken" if fault else "running", facts=facts,
+        )  # fmt: skip
+
+
+def _fault(
+    item: host.Item | None, held: zdb.Held | None, seen: Mapping[str, znet.NetworkSeen]
+) -> str:
+    """What of a namespace is not as it should be; empty if all is."""
+    if item is None:
+        return "nobody wrote down whose it is"
+    if held is None:
+        return "its disk does not have it"
+    if not held.serving:
+        return "nobody serves its disk"
+    spec = items.spec_of(item, items.ZdbSpec)
+    network = seen.get(network_label(f"{spec.contract}/{spec.place.network}"))
+    if not _as_agreed(spec.workload, held):
+        return "its limits are not those agreed"
+    if network is None or not set(_addresses(spec)) <= set(network.services):
+        return "its address is not in its network"
+    if held.places != {_place(address, network) for address in _addresses(spec)}:
+        return "nobody listens at its address"
+    return held.read_only and f"it takes no writes: {held.read_only}"
+
+
+def _as_agreed(asked: contracts.ZdbNamespace, held: zdb.Held) -> bool:
+    limits_held = (held.mode, held.disk_bytes_max, held.keys_max, held.history)
+    return limits_held == (asked.mode, asked.disk_bytes, asked.keys_max, asked.history)

@@ -1,0 +1,405 @@
+"""The primitive alone, on a real network and a real Zero-DB: adopt, change in place, never lose."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.znet.ground import Box, Ground, play
+from tests.zos import scenes
+from tests.zos.scenes import MIB
+from tests.zos.tenants import Tenant, answer
+from tfgrid.agents import zos
+from tfgrid.agents.zos.core0 import inventory, items
+from tfgrid.agents.zos.primitives import network as networks
+from tfgrid.agents.zos.primitives import zdb as namespaces
+from tfgrid.capacity import zdb, znet
+from tfgrid.core import errors, host, native
+from tfgrid.core.clock import SystemClock
+from tfgrid.core.ids import FarmId, IdentityId, LedgerId
+from tfgrid.core.rng import SystemRng
+from tfgrid.core.store import MemoryStore
+from tfgrid.jumpscale.executors import DirectLauncher
+from tfgrid.jumpscale.sal import claims
+from tfgrid.ledger import bcdb
+
+
+def item(**fields: object) -> host.Item:
+    """The item of a namespace of the standard contract."""
+    case = scenes.case(
+        "run", proposal=scenes.proposal(scenes.container(), scenes.namespace("data", **fields))
+    )
+    return scenes.items_of(case, "zdb")[0]
+
+
+def network() -> znet.NetworkSpec:
+    """The network of that contract, as the network primitive would make it, without its peer."""
+    shop = scenes.proposal(scenes.container(), scenes.namespace())
+    case = scenes.case("run", proposal=shop, endpoints={})
+    return networks.network_spec(scenes.items_of(case, "network")[0])
+
+
+class Node:
+    """The primitive over its parts; `again` is the next node process on the same machine."""
+
+    def __init__(self, box: Box, folder: Path) -> None:
+        self.box = box
+        self.folder = folder
+        self.store = MemoryStore()
+        self.launcher = DirectLauncher(folder / "logs")
+        self.owner = f"zostest{SystemRng().token(4).hex()}"
+        self.disks = {"ssd": folder / "ssd", "hdd": folder / "hdd"}
+        for path in (*self.disks.values(), folder / "logs"):
+            path.mkdir(parents=True)
+        self.web = box.container("web")
+        self.again()
+
+    def again(self, *, disks: tuple[str, ...] = ("ssd",)) -> None:
+        """A new primitive that knows nothing but what is kept."""
+        self.made = tuple(
+            namespaces.Disk(
+                path=self.disks[kind], disk_class=kind,  # type: ignore[arg-type]
+                device=zdb.Device(
+                    self.disks[kind] / "zdb", self.folder / "run", self.launcher, SystemClock(),
+                    ranges=claims.Claims(), owner=self.owner, name=f"zdb-{kind}",
+                ),
+            )
+            for kind in disks
+        )  # fmt: skip
+        self.primitive = namespaces.NamespacesOfNode(self.made, self.box.networks, self.store)
+
+    async def networked(self) -> None:
+        """Make the contract's network, with a container in it."""
+        await self.box.networks.ensure(network())
+        (member,) = network().members
+        await self.box.networks.attach(network().id, member, self.web)
+
+    async def observe(self) -> Mapping[host.ItemKey, host.Observed]:
+        """What the primitive sees."""
+        return await self.primitive.observe(await self.box.networks.observe())
+
+    async def seen(self, which: host.Item) -> host.Observed:
+        """What it sees of one namespace."""
+        return (await self.observe())[which.key]
+
+    def ask(self, *words: str) -> object:
+        """What the namespace answers to the container."""
+        return answer(self.web, network().services[0].address4, *words)
+
+    def pids(self) -> set[int]:
+        """The processes that serve this node's disks."""
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes().split(b"\0")
+                if b"tfgrid.capacity.zdb" in words and str(self.folder).encode() in b" ".join(
+                    words
+                ):
+                    found.add(int(path.parent.name))
+        return found
+
+    async def close(self) -> None:
+        """End what was started."""
+        for disk in self.made:
+            await disk.device.stop()
+        claims.Claims().release(self.owner)
+
+
+@contextlib.asynccontextmanager
+async def node(ground: Ground, folder: Path) -> AsyncIterator[Node]:
+    """A node with the contract's network, and nothing of it afterwards."""
+    made = Node(ground.node(), folder / "zdbs")
+    try:
+        await made.networked()
+        yield made
+    finally:
+        await made.close()
+
+
+def on_node(folder: Path, body: Callable[[Node], Awaitable[None]]) -> None:
+    """Run a test on such a node."""
+
+    async def story(ground: Ground) -> None:
+        async with node(ground, folder) as here:
+            await body(here)
+
+    play(folder, story)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_made_used_and_removed(tmp_path: Path) -> None:
+    """Ensuring twice changes nothing; the facts are read back; removing leaves no file."""
+
+    async def body(here: Node) -> None:
+        assert await here.observe() == {}
+        made = await here.primitive.ensure(item())
+        assert (made.condition, made.facts["disk_bytes"]) == ("running", 100 * MIB)
+        assert here.ask("SET", "k", "v") == b"k"
+        pids = here.pids()
+        again = await here.primitive.ensure(item())
+        assert again == await here.seen(item())
+        assert again.facts["keys"] == 1 and here.pids() == pids
+
+        await here.primitive.remove(item().key)
+        await here.primitive.remove(item().key)
+        assert await here.observe() == {} and here.pids() == set()
+        assert list(here.disks["ssd"].iterdir()) == []
+        assert list(here.store.names("")) == []
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_resized_in_place(tmp_path: Path) -> None:
+    """More, then less: same process, same open connection, same data, and the new limits hold."""
+
+    async def body(here: Node) -> None:
+        await here.primitive.ensure(item(keys_max=2))
+        address, pids = network().services[0].address4, here.pids()
+        with Tenant(here.web, address) as tenant:
+            for key in ("a", "b"):
+                assert tenant("SET", key, key) == key.encode()
+            assert "No space left" in tenant.refused("SET", "c", "c")
+
+            larger = await here.primitive.ensure(item(keys_max=3, disk_bytes=200 * MIB))
+            assert (larger.facts["keys_max"], larger.facts["disk_bytes"]) == (3, 200 * MIB)
+            assert larger.condition == "running"
+            assert tenant("SET", "c", "c") == b"c"
+
+            smaller = await here.primitive.ensure(item(keys_max=1))
+            assert (smaller.facts["keys_max"], smaller.facts["keys"]) == (1, 3)
+            assert [tenant("GET", key) for key in ("a", "b", "c")] == [b"a", b"b", b"c"]
+            assert "No space left" in tenant.refused("SET", "d", "d")
+        assert here.pids() == pids
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_change_that_cannot_be_is_refused_and_keeps_the_data(tmp_path: Path) -> None:
+    """Another mode for a namespace that was written to is an error; what it holds stays."""
+
+    async def body(here: Node) -> None:
+        await here.primitive.ensure(item())
+        assert here.ask("SET", "k", "v") == b"k"
+        with pytest.raises(errors.Conflict) as caught:
+            await here.primitive.ensure(item(mode="seq"))
+        assert caught.value.code == "TFG-3715"
+        seen = await here.seen(item())
+        assert (seen.condition, seen.facts["reason"]) == (
+            "broken", "its limits are not those agreed",
+        )  # fmt: skip
+        assert here.ask("GET", "k") == b"v"
+        assert (await here.primitive.ensure(item())).condition == "running"
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_adopted_by_the_next_process(tmp_path: Path) -> None:
+    """A new node process sees what runs as it runs, and ensures it without touching it."""
+
+    async def body(here: Node) -> None:
+        await here.primitive.ensure(item())
+        with Tenant(here.web, network().services[0].address4) as tenant:
+            tenant("SET", "k", "v")
+            before, pids = await here.seen(item()), here.pids()
+            here.again()
+            here.box.again()
+            here.again()
+            assert (await here.seen(item())).condition == before.condition == "running"
+            await here.primitive.ensure(item())
+            assert tenant("GET", "k") == b"v"
+            assert here.pids() == pids
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_dead_server_is_seen_and_another_serves(tmp_path: Path) -> None:
+    """After kill -9 it is broken, with the reason; ensured, it has everything acknowledged."""
+
+    async def body(here: Node) -> None:
+        await here.primitive.ensure(item())
+        here.ask("SET", "k", "v")
+        (pid,) = here.pids()
+        os.kill(pid, signal.SIGKILL)
+        await here.launcher.wait("zdb-ssd", 5)
+        seen = await here.seen(item())
+        assert (seen.condition, seen.facts["reason"]) == ("broken", "nobody serves its disk")
+        assert seen.digest == item().digest
+        assert (await here.primitive.ensure(item())).condition == "running"
+        assert here.ask("GET", "k") == b"v"
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_network_made_anew_gets_another_entrance(tmp_path: Path) -> None:
+    """When its network is removed and made again it is broken until it listens in the new one."""
+
+    async def body(here: Node) -> None:
+        await here.primitive.ensure(item())
+        here.ask("SET", "k", "v")
+        await here.box.networks.remove(network().id)
+        assert (await here.seen(item())).condition == "broken"
+        with pytest.raises(errors.NotFound):
+            await here.primitive.ensure(item())
+        await here.box.networks.prepare(network().id)
+        await here.networked()
+        seen = await here.seen(item())
+        assert (seen.condition, seen.facts["reason"]) == (
+            "broken", "nobody listens at its address",
+        )  # fmt: skip
+        await here.primitive.ensure(item())
+        assert here.ask("GET", "k") == b"v"
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_data_that_is_not_where_it_was_is_not_made_anew(tmp_path: Path) -> None:
+    """With another, empty disk in the old one's place nothing is made; with the old one all is."""
+
+    async def body(here: Node) -> None:
+        await here.primitive.ensure(item())
+        here.ask("SET", "k", "v")
+        await here.made[0].device.stop()
+        stored = here.disks["ssd"] / "zdb"
+        stored.rename(here.folder / "away")
+        for _ in range(2):
+            with pytest.raises(errors.NotFound) as caught:
+                await here.primitive.ensure(item())
+            assert caught.value.code == "TFG-4023"
+            here.again()
+        seen = await here.seen(item())
+        assert (seen.condition, seen.facts["reason"]) == ("broken", "its disk does not have it")
+        assert not stored.exists() and here.pids() == set()
+
+        (here.folder / "away").rename(stored)
+        await here.primitive.ensure(item())
+        assert here.ask("GET", "k") == b"v"
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_each_class_of_disk_has_its_own_server(tmp_path: Path) -> None:
+    """A namespace goes to a disk of its class and stays on the one it was made on."""
+
+    async def body(here: Node) -> None:
+        with pytest.raises(errors.MachineLacks) as caught:
+            await here.primitive.ensure(item(disk_class="hdd"))
+        assert caught.value.code == "TFG-4024"
+        here.again(disks=("ssd", "hdd"))
+        await here.primitive.ensure(item(disk_class="hdd"))
+        here.ask("SET", "k", "v")
+        assert (here.disks["hdd"] / "zdb").is_dir() and not (here.disks["ssd"] / "zdb").exists()
+        moved = await here.primitive.ensure(item(disk_class="ssd"))
+        assert moved.condition == "running" and here.ask("GET", "k") == b"v"
+        assert not (here.disks["ssd"] / "zdb").exists()
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_nobody_is_served_while_nothing_was_written_down(tmp_path: Path) -> None:
+    """With a full disk under the node's own state nothing is made that could not be named."""
+
+    async def body(here: Node) -> None:
+        here.store.fail_writes = True
+        with pytest.raises(errors.Failed):
+            await here.primitive.ensure(item())
+        here.store.fail_writes = False
+        assert await here.observe() == {} and here.pids() == set()
+
+        await here.primitive.ensure(item())
+        here.ask("SET", "k", "v")
+        here.store = MemoryStore()
+        here.again()
+        ((key, seen),) = (await here.observe()).items()
+        assert items.contract_of(key) == key.name
+        assert seen.facts["reason"] == "nobody wrote down whose it is"
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_the_last_one_takes_nothing_of_others_along(tmp_path: Path) -> None:
+    """What the server could not open stays when the last namespace that it serves goes."""
+
+    async def body(here: Node) -> None:
+        await here.primitive.ensure(item())
+        stranger = here.disks["ssd"] / "zdb/data/somebodys"
+        stranger.mkdir()
+        (stranger / "file").write_bytes(b"data")
+        await here.primitive.remove(item().key)
+        assert (stranger / "file").read_bytes() == b"data"
+
+    on_node(tmp_path, body)
+
+
+# Without a machine
+
+
+def test_a_node_without_the_native_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the native module lacks Zero-DB, or is not there, the inventory lacks namespaces."""
+    assert native.has("zdb_main") and not native.has("nothing")
+    assert "zdb" not in inventory.machine_lacks()
+    monkeypatch.setattr(native, "has", lambda _name: False)
+    assert inventory.machine_lacks()["zdb"] == "Zero-DB in the native module"
+
+
+def test_devices_add_to_the_class_they_are_of(tmp_path: Path) -> None:
+    """A device on another file system adds its free space; one on the same counts once."""
+    alone = inventory.machine_capacity(tmp_path)
+    same = inventory.machine_capacity(tmp_path, [(tmp_path, "hdd")])
+    assert abs(same.ssd_bytes + same.hdd_bytes - alone.ssd_bytes - alone.hdd_bytes) < 1 << 30
+    more = inventory.machine_capacity(tmp_path, [(Path("/dev/shm"), "hdd")])
+    there = shutil.disk_usage("/dev/shm").free
+    assert abs(more.hdd_bytes - alone.hdd_bytes - there) < 1 << 30
+    absent = inventory.machine_capacity(tmp_path, [(Path("/nowhere"), "hdd")])
+    assert (absent.hdd_bytes == 0) == (alone.hdd_bytes == 0)
+
+
+def test_node_json_lists_devices(tmp_path: Path) -> None:
+    """`devices` is optional; each has a path and a class, and nothing else."""
+    trust = bcdb.Trust(
+        ledger=LedgerId("0" * 64), origin="tfgrid/test", keys=("A" * 43,), threshold=1
+    )
+    config = zos.Config(
+        grid="0" * 8, name="n1", trust=trust, ledger_url="http://10.0.0.1:8100",
+        farm=FarmId(IdentityId("0" * 64)), underlay_bridge="b", underlay4="10.0.0.2/24",
+    )  # fmt: skip
+    zos.write_config(tmp_path, config)
+    path = tmp_path / "node.json"
+    plain = json.loads(path.read_text())
+    assert zos.read_config(tmp_path).devices == ()
+    plain.pop("devices")
+    path.write_text(json.dumps(plain))
+    assert zos.read_config(tmp_path) == config
+    path.write_text(json.dumps(plain | {"devices": [{"path": "/mnt/hdd1", "class": "hdd"}]}))
+    (device,) = zos.read_config(tmp_path).devices
+    assert (device.path, device.disk_class) == ("/mnt/hdd1", "hdd")
+    for odd in ({"path": "mnt", "class": "hdd"}, {"path": "/mnt", "class": "tape"}, {"path": "/m"}):
+        path.write_text(json.dumps(plain | {"devices": [odd]}))
+        with pytest.raises(errors.BadInput) as caught:
+            zos.read_config(tmp_path)
+        assert caught.value.code == "TFG-4002"
