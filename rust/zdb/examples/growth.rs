@@ -123,7 +123,7 @@ fn get(namespace: &Namespace<RealDisk>, keys: u64, seed: u64, warm: bool) -> Res
     let (mut scratch, mut dice) = (Scratch::default(), seed);
     let mut draw = || {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        key((u128::from(dice) * u128::from(keys) >> 64) as u64)
+        key(((u128::from(dice) * u128::from(keys)) >> 64) as u64)
     };
     for _ in 0..GETS / BATCH {
         let keys: [_; BATCH as usize] = std::array::from_fn(|_| draw());
@@ -202,8 +202,10 @@ fn draw(rows: &[Row]) -> String {
     }
     let set = |row: &Row| row.set.processor;
     let get = |row: &Row| row.get.processor;
-    let curves: [(&str, &str, &dyn Fn(&Row) -> f64); 2] =
-        [("SET", "#b3541e", &set), ("GET", "#1e5fb3", &get)];
+    let curves = [
+        ("SET", "#b3541e", &set as &dyn Fn(&Row) -> f64),
+        ("GET", "#1e5fb3", &get),
+    ];
     for (name, colour, cost) in curves {
         let mut points = String::new();
         for row in rows {

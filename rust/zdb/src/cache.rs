@@ -135,7 +135,7 @@ impl Cache {
 
 impl CachedFile {
     fn tag(&self, wanted: &Wanted) -> u64 {
-        self.number << BLOCK_BITS | u64::from(wanted.at) / BLOCK_BYTES as u64
+        (self.number << BLOCK_BITS) | (u64::from(wanted.at) / BLOCK_BYTES as u64)
     }
 
     /// The block that holds what is wanted, as far as it is in one block. `read` reads from the file.
@@ -189,7 +189,7 @@ impl CachedFile {
 
     /// Forget every block that may hold bytes from `end` on: they will be others.
     pub fn cut(&self, end: u32) {
-        let first = self.number << BLOCK_BITS | u64::from(end) / BLOCK_BYTES as u64;
+        let first = (self.number << BLOCK_BITS) | (u64::from(end) / BLOCK_BYTES as u64);
         let beyond = (self.number + 1) << BLOCK_BITS;
         let mut inner = self.cache.inner.borrow_mut();
         inner.forget(&|tag| (first..beyond).contains(&tag));

@@ -75,7 +75,7 @@ impl Run {
             mode,
             segment_bytes: 1 << 19,
             // None, one that is always full, and one that keeps everything.
-            cache_bytes: [0, 2 * 16 << 10, 64 << 20][seed as usize % 3],
+            cache_bytes: [0, 32 << 10, 64 << 20][seed as usize % 3],
             ..Options::new([3; 16])
         };
         let mut run = Self {
