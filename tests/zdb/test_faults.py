@@ -169,6 +169,75 @@ def test_a_failed_fsync_is_not_acknowledged_and_stops_writing(tmp_path: Path, sy
         assert wire("SET", "k", "new") == b"k"
 
 
+@pytest.mark.slow
+def test_a_failed_sync_beside_the_loop_stops_writing_too(tmp_path: Path) -> None:
+    """EIO from the thread that syncs: no write is taken after it, and the next start is sound."""
+    # Only that thread syncs a data file while nothing rotates; each of them fails.
+    prefix = traced(tmp_path, "fdatasync,fsync", "fdatasync,fsync:error=EIO:when=1+")
+    with serving(tmp_path) as server, server.wire() as wire:
+        assert wire("SET", "k", "before") == b"k"
+    with serving(tmp_path, "--sync", "interval=100", prefix=prefix) as server:
+        with server.wire() as wire:
+            assert wire("SET", "k", "v0") == b"k"
+            until, number = time.monotonic() + 20, 0
+            while not isinstance(reply := wire("SET", "k", f"v{number}"), Error):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+                number += 1
+            assert "read-only" in reply.text
+            assert "fsync of data file" in reply.text
+            shown = wire("NSINFO", "default")
+            assert isinstance(shown, bytes)
+            assert b"\nread_only: " in shown
+            # What was read before goes on being read, and nothing makes it writable but a RELOAD.
+            assert wire("GET", "k") == f"v{number - 1}".encode()
+            for words in (("NSJUMP",), ("FLUSH",), ("DEL", "k")):
+                assert isinstance(wire(*words), Error), words
+            assert any(line["event"] == "a commit failed" for line in server.lines())
+        assert server.stop() != 0
+    with serving(tmp_path) as server, server.wire() as wire:
+        value = wire("GET", "k")
+        assert isinstance(value, bytes)
+        assert wire("SET", "k", "new") == b"k"
+
+
+def test_a_slow_sync_beside_the_loop_stops_nobody(tmp_path: Path) -> None:
+    """While an fsync takes its time others are served, until writes have waited their interval."""
+    prefix = traced(tmp_path, "fdatasync", "fdatasync:delay_enter=400000:when=1+")
+    with (
+        serving(tmp_path, "--sync", "interval=1000", prefix=prefix) as server,
+        server.wire() as wire,
+    ):
+        assert wire("SET", "k", "v") == b"k"
+        longest, until, number = 0.0, time.monotonic() + 3, 0
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert wire("SET", "k", f"v{number}") == b"k"
+            assert wire("GET", "k") == f"v{number}".encode()
+            longest, number = max(longest, time.monotonic() - began), number + 1
+        calls = (tmp_path / "trace").read_text().count("fdatasync(")
+        assert calls >= 3
+        assert longest < 0.4
+
+
+def test_writes_wait_for_a_sync_that_lasts_longer_than_the_interval(tmp_path: Path) -> None:
+    """No more than an interval of acknowledged writes is ever without a sync."""
+    prefix = traced(tmp_path, "fdatasync", "fdatasync:delay_enter=600000:when=1+")
+    with (
+        serving(tmp_path, "--sync", "interval=200", prefix=prefix) as server,
+        server.wire() as wire,
+    ):
+        waits, until, number = 0, time.monotonic() + 4, 0
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert wire("SET", "k", f"v{number}") == b"k"
+            waits, number = waits + (time.monotonic() - began > 0.3), number + 1
+        assert waits >= 2
+        server.kill()
+    with serving(tmp_path) as server, server.wire() as wire:
+        assert wire("GET", "k") == f"v{number - 1}".encode()
+
+
 def test_readers_of_a_failed_turn_are_told_so(tmp_path: Path) -> None:
     """What a pipeline read of writes that then failed is not told as if it were true."""
     prefix = traced(tmp_path, "fdatasync,fsync", "fdatasync,fsync:error=EIO:when=30+")

@@ -49,7 +49,7 @@ mod types;
 pub use disk::{Dice, Disk, DiskFile, Faults, RealDisk, Root, SimulatedDisk, SimulatedFile};
 pub use engine::{Engine, Loss, Options, Report};
 pub use error::{Error, Result};
-pub use namespace::{Namespace, Page};
+pub use namespace::{BegunSync, Namespace, Page};
 pub use types::{
     Direction, HistoryPolicy, Key, Meta, Mode, NamespaceId, Password, Place, Properties, Record,
     Scratch, Stats, SyncMode, Written, DEFAULT_NAMESPACE, KEY_BYTES_MAX, NAME_BYTES_MAX,

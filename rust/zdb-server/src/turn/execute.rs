@@ -34,8 +34,12 @@ impl Server {
             return;
         }
         let kept = std::mem::take(&mut connection.input);
+        let writes = self.shared.writes;
         let at = run(&mut self.shared, connection, slot, fresh.unwrap_or(&kept));
         keep(connection, kept, fresh, at);
+        if self.shared.writes > writes {
+            self.group.joined();
+        }
         if let (Peer::Client(client), true) = (&mut connection.peer, connection.input.is_empty()) {
             client.carried = Carried::Nothing;
         }

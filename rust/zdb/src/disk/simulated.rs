@@ -2,11 +2,12 @@
 //!
 //! What is written is visible at once and durable after a sync. A power cut keeps, loses or tears
 //! every unsynced write, sector by sector and in no order; folder changes survive as a prefix. A failed
-//! sync leaves bytes visible that will never be durable, as Linux does. Calls can be made to fail, and
+//! sync leaves bytes visible that will never be durable, and each open file hears of it once, as on Linux. Calls can be made to fail, and
 //! bytes at rest can be damaged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Disk, DiskFile, Root};
@@ -109,6 +110,8 @@ struct Inode {
     visible: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
+    /// Syncs that failed.
+    failures: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,6 +182,8 @@ pub struct SimulatedDisk {
 pub struct SimulatedFile {
     state: Arc<Mutex<State>>,
     inode: usize,
+    /// Failed syncs of the file that this handle was told of.
+    told: AtomicU64,
 }
 
 fn error(what: &str) -> io::Error {
@@ -337,6 +342,7 @@ impl Disk for SimulatedDisk {
         Ok(SimulatedFile {
             state: Arc::clone(&self.state),
             inode,
+            told: state.inodes[inode].failures.into(),
         })
     }
 
@@ -480,7 +486,11 @@ impl DiskFile for SimulatedFile {
                 Err(_) => change.tear(&mut inode.durable, dice),
             }
         }
-        failed
+        inode.failures += u64::from(failed.is_err());
+        match self.told.swap(inode.failures, Ordering::Relaxed) {
+            told if told < inode.failures => Err(error("injected failure of a sync")),
+            _ => Ok(()),
+        }
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

@@ -1,11 +1,12 @@
 //! One namespace: its properties, its log, its index.
 //!
-//! `write` appends and commits, `rotate` moves on to another file, `read` answers, `walk` lists,
-//! `recover` opens (`load` a file, `replay` a record), `compact` gives space back, `quota` bounds what
-//! is used. Invariants: a place
+//! `write` appends and commits, `beside` syncs while it goes on, `rotate` moves on to another file, `read`
+//! answers, `walk` lists, `recover` opens (`load` a file, `replay` a record), `compact` gives space back,
+//! `quota` bounds what is used. Invariants: a place
 //! in the table or an index file is where a record was appended; the table's versions are the newest
 //! ones; index entries on disk are of durable records.
 
+mod beside;
 mod compact;
 mod load;
 mod quota;
@@ -31,12 +32,14 @@ use crate::{
     Disk, Error, HistoryPolicy, Mode, Place, Properties, Result, Scratch, Stats, SyncMode,
 };
 
+pub use beside::BegunSync;
 pub use walk::Page;
 
 /// How an engine runs its namespaces.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     pub sync: SyncMode,
+    pub sync_beside: bool,
     pub segment_bytes: u32,
 }
 
@@ -104,7 +107,9 @@ pub struct Namespace<D: Disk> {
     /// A failure since the last commit, which the next one reports.
     failed: Option<Error>,
     read_only: Option<String>,
+    /// Since when the oldest write waits that no sync covers.
     unsynced_since_ms: Option<u64>,
+    beside: beside::Beside<D::File>,
     /// Below how many waiting index entries writing them is not tried (again).
     index_patience: usize,
     last_id: [u8; 8],

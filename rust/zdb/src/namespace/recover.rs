@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::rotate::begin_files;
-use super::{compact, Counters, Namespace, Settings};
+use super::{beside, compact, Counters, Namespace, Settings};
 use crate::format::{SegmentHeader, Uid, SEGMENT_HEADER_BYTES};
 use crate::index::Totals;
 use crate::manifest::{self, Manifest};
@@ -69,6 +69,7 @@ impl<D: Disk> Namespace<D> {
             failed: None,
             read_only: None,
             unsynced_since_ms: None,
+            beside: beside::Beside::default(),
             index_patience: 0,
             last_id: [0; 8],
             dirty: std::collections::BTreeSet::new(),

@@ -11,8 +11,9 @@ import fcntl
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
+import tfgrid
 from tfgrid.core import errors, ids, units
 from tfgrid.core.clock import SystemClock
 from tfgrid.core.identity import Keyring
@@ -20,10 +21,13 @@ from tfgrid.core.store import DirectoryStore, MemoryStore, Store
 from tfgrid.core.transport import Transport
 from tfgrid.doors import localgrid
 from tfgrid.doors.cli.frame import Kind, Settings, remember
+from tfgrid.doors.cli.rules_version import rules_version
 from tfgrid.jumpscale import clients
 from tfgrid.ledger import bcdb, contract, farm
 
 __all__ = ["Session", "expand", "grid_directory"]
+
+_PACKAGE: Final = Path(tfgrid.__file__).parent
 
 
 def grid_directory(settings: Settings) -> Path | None:
@@ -51,7 +55,7 @@ class Session:
         self._open = ExitStack()
         self.follower = bcdb.Follower(
             self.transport, self.grid.trust, registry=self.registry,
-            store=self._kept(), clock=self.clock,
+            store=self._kept(), clock=self.clock, version=rules_version(_PACKAGE),
         )  # fmt: skip
 
     def __enter__(self) -> Self:

@@ -28,8 +28,10 @@ same functions.
 | `proof` | which entries prove a contract, and the verdict on a bundle of them |
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from tfgrid.ledger.contract.checks import check_proposal, funding_check
-from tfgrid.ledger.contract.document import Finding, lint_recipe_yaml, parse_recipe_yaml
 from tfgrid.ledger.contract.model import (
     Access,
     Action,
@@ -96,6 +98,9 @@ from tfgrid.ledger.contract.state import (
     recipes,
 )
 from tfgrid.ledger.contract.wording import asks_text
+
+if TYPE_CHECKING:
+    from tfgrid.ledger.contract.document import Finding, lint_recipe_yaml, parse_recipe_yaml
 
 __all__ = [
     "PHASES_FINAL",
@@ -171,3 +176,10 @@ __all__ = [
     "validity_over",
     "verdict",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Loaded on first use: only who reads recipes as text needs YAML, and loading it takes long.
+    if name not in __all__:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"{__name__}.document"), name)
