@@ -17,6 +17,7 @@ figure means and what was found.
 | `image` | packing, fetching and checking an image, beside sha256sum |
 | `ledger` | entries a second, and how fast a follower verifies them |
 | `planner` | a plan over ten thousand nodes |
+| `peers` | servers of the Redis protocol, and the load that asks them |
 | `zdb` | Zero-DB beside Redis: rates, durability, memory, restart |
 """
 
@@ -28,6 +29,7 @@ __all__ = [
     "ledger",
     "meters",
     "page",
+    "peers",
     "planner",
     "rest",
     "start",

@@ -27,6 +27,7 @@ BENCHMARKS: Final[dict[str, Callable[[Ground, int], Report]]] = {
     "rest": rest.measure,
     "start": start.measure,
     "page": page.measure,
+    "long": start.measure_long,
     "container": container.measure,
     "image": image.measure,
     "ledger": ledger.measure,

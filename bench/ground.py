@@ -156,6 +156,12 @@ class Grid:
             clock=SystemClock(),
         )  # fmt: skip
 
+    async def ledger_size(self) -> int:
+        """How many entries the ledger has."""
+        follower = self._follower()
+        await follower.sync()
+        return follower.size
+
     def node_names(self) -> dict[str, str]:
         """Node id to name."""
         follower = self._follower()

@@ -1,215 +1,152 @@
 """Zero-DB beside Redis: throughput, processor time, durability, memory and restart.
 
-Both serve one after the other from the first processor and are asked by `redis-benchmark` on the
-last one. `--sync interval=1000` stands beside AOF everysec, `--sync group` beside AOF always. Rates
-are told as milliseconds for a thousand requests, so that less is better as everywhere here, with
-the server's processor time for the same thousand; tables have requests a second for the reader.
+All serve from the first processor and are asked in turns from the last one (`bench.peers`).
+`--sync interval=1000` stands beside AOF everysec, `--sync group` beside AOF always. Rates are told as
+milliseconds for a thousand requests, so that less is better as everywhere here, with the server's
+processor time for the same thousand; tables have requests a second for the reader.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
-import os
 import shutil
-import signal
-import socket
+import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from bench.figures import Bound, Figure, Report, Sample, Table, judged
 from bench.ground import Ground
-from bench.meters import cpu_seconds, resident_bytes, turns
+from bench.meters import resident_bytes, turns
+from bench.peers import Kind, Load, Peer, Run, control, run, serving, start
 from tfgrid.capacity import zdb
 
 __all__ = ["measure"]
 
-CLIENTS: Final = 50
-SIZES: Final = ((3, 240_000), (512, 160_000), (4096, 48_000))
+# Value bytes, and how many keys there are of that size.
+SIZES: Final = ((3, 500_000), (512, 200_000), (4096, 50_000))
 DEPTHS: Final = (1, 16, 64)
 # How many times Redis' time ours may take, by pipeline depth.
 TIMES: Final = {1: 1 / 1.3, 16: 1.0, 64: 1 / 1.6}
 KEYS: Final = 1_000_000
-REPEAT_MAX: Final = 3
+REPEATS: Final = (3, 5)
+# Clients and pipeline of durable SETs; those with a bound are the issue's.
+DURABLE: Final = (
+    (1, 1, None), (10, 1, None), (50, 1, 1.0), (200, 1, None), (50, 16, 1.0),
+)  # fmt: skip
+DURABLE_SECONDS: Final = 1.0
+WRITTEN_BYTES: Final = 1 << 30
+CONTROL_REQUESTS: Final = 60_000
+
+FAST: Final = {"zdb": Kind("zdb", "interval=1000"), "redis": Kind("redis", "everysec")}
+SAFE: Final = {"zdb": Kind("zdb", "group"), "redis": Kind("redis", "always")}
+
+_COLUMNS: Final = ("", "zdb 1/s", "redis 1/s", "times", "zdb ±%", "redis ±%", "zdb CPU µs",
+                   "redis CPU µs", "null 1/s", "zdb of null", "redis of null")  # fmt: skip
+_PAIR: Final = _COLUMNS[:8]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A server, and how it is told to keep what it is given."""
-
-    name: str
-    sync: str
+def _figure(name: str, runs: Sequence[Run]) -> Figure:
+    samples = (Sample(value=1e6 / r.rate, cpu_seconds=r.cpu_us / 1000) for r in runs)
+    return Figure(name=name, unit="ms", samples=tuple(samples))
 
 
-FAST: Final = (Kind("zdb", "interval=1000"), Kind("redis", "everysec"))
-DURABLE: Final = (Kind("zdb", "group"), Kind("redis", "always"))
+def _rate(runs: Sequence[Run]) -> float:
+    return statistics.median(one.rate for one in runs)
 
 
-@dataclass(slots=True)
-class Peer:
-    """A server that runs."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self.process.pid
+def _spread(runs: Sequence[Run]) -> str:
+    rates = [one.rate for one in runs]
+    return f"{(max(rates) - min(rates)) / 2 / statistics.median(rates) * 100:.0f}"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _cpu(runs: Sequence[Run]) -> str:
+    return f"{statistics.median(one.cpu_us for one in runs):.2f}"
 
 
-def _command(kind: Kind, folder: Path, port: int, mode: str) -> list[str]:
-    if kind.name == "zdb":
-        return [sys.executable, "-m", "tfgrid.capacity.zdb", "--data", str(folder / "d"),
-                "--index", str(folder / "i"), "--listen", "127.0.0.1", "--port", str(port),
-                "--sync", kind.sync, "--mode", mode]  # fmt: skip
-    return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
-            "--save", "", "--appendonly", "yes", "--appendfsync", kind.sync]  # fmt: skip
+def _row(label: str, runs: Mapping[str, Sequence[Run]]) -> tuple[str, ...]:
+    ours, redis = runs["zdb"], runs["redis"]
+    row: tuple[str, ...] = (label, f"{_rate(ours):,.0f}", f"{_rate(redis):,.0f}",
+           f"{_rate(ours) / _rate(redis):.2f}", _spread(ours), _spread(redis),
+           _cpu(ours), _cpu(redis))  # fmt: skip
+    if null := runs.get("null"):
+        shares = (f"{_rate(who) / _rate(null):.2f}" for who in (ours, redis))
+        row += (f"{_rate(null):,.0f}", *shares)
+    return row
 
 
-def _start(kind: Kind, folder: Path, mode: str = "user") -> Peer:
-    folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
-    command = [
-        "taskset",
-        "-c",
-        str(min(os.sched_getaffinity(0))),
-        *_command(kind, folder, port, mode),
-    ]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _until_it_answers(port)
-    return Peer(process, port)
+def _pair(label: str, runs: Mapping[str, Sequence[Run]], bound: float | None) -> list[Figure]:
+    """Redis' figure and ours beside it."""
+    redis, ours = (_figure(f"{who}: {label}", runs[who]) for who in ("redis", "zdb"))
+    return [redis, judged(ours, redis, Bound(at_most=bound, of="ratio") if bound else None)]
 
 
-def _until_it_answers(port: int) -> None:
-    until = time.perf_counter() + 60
-    while time.perf_counter() < until:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-                connection.sendall(b"*1\r\n$6\r\nDBSIZE\r\n")
-                if connection.recv(64).startswith(b":"):
-                    return
-        except OSError:
-            pass
-        time.sleep(0.001)
-    raise TimeoutError("the server does not answer")
+def _asked(peers: Mapping[str, Peer], load: Load, repeat: int) -> dict[str, list[Run]]:
+    runs: dict[str, list[Run]] = {name: [] for name in peers}
+    for _, name in turns(list(peers), repeat, warm=0):
+        runs[name].append(run(peers[name], load))
+    return runs
 
 
-@contextmanager
-def _serving(kind: Kind, folder: Path, mode: str = "user") -> Iterator[Peer]:
-    peer = _start(kind, folder, mode)
-    try:
-        yield peer
-    finally:
-        peer.process.send_signal(signal.SIGKILL)
-        peer.process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+def _fill(peers: Mapping[str, Peer], value_bytes: int, keys: int) -> None:
+    for name, peer in peers.items():
+        if name != "null":
+            run(peer, Load(command="fill", value_bytes=value_bytes, keys=keys, depth=64))
 
 
-def _ask(
-    peer: Peer, command: str, size: int, depth: int, count: int, clients: int = CLIENTS
-) -> Sample:
-    """One run of redis-benchmark: seconds and processor seconds of the server for 1000 requests."""
-    before = cpu_seconds(peer.pid)
-    last = str(max(os.sched_getaffinity(0)))
-    done = subprocess.run(
-        ["taskset", "-c", last, "redis-benchmark", "-p", str(peer.port), "-t", command,
-         "-d", str(size), "-P", str(depth), "-n", str(count), "-c", str(clients),
-         "-r", str(KEYS), "--csv"],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
-    spent = cpu_seconds(peer.pid) - before
-    rate = float(list(csv.reader(io.StringIO(done.stdout)))[-1][1])
-    return Sample(value=1000 / rate, cpu_seconds=spent / count * 1000)
-
-
-def _figure(name: str, samples: Sequence[Sample]) -> Figure:
-    scaled = (Sample(value=s.value * 1000, cpu_seconds=s.cpu_seconds) for s in samples)
-    return Figure(name=name, unit="ms", samples=tuple(scaled))
-
-
-def _pair(
-    name: str, samples: dict[str, list[Sample]], bound: float | None
-) -> tuple[list[Figure], tuple[str, ...]]:
-    """Redis' figure and ours beside it, and a row for the reader."""
-    redis, ours = (_figure(f"{who}: {name}", samples[who]) for who in ("redis", "zdb"))
-    held = Bound(at_most=bound, of="ratio") if bound else None
-    rates = [f"{1e6 / figure.median:,.0f}" for figure in (ours, redis)]
-    cpus = [f"{figure.cpu_ms or 0:.2f}" for figure in (ours, redis)]
-    times = f"{redis.median / ours.median:.2f}"
-    return [redis, judged(ours, redis, held)], (name, *rates, times, *cpus)
-
-
-_COLUMNS: Final = ("", "zdb 1/s", "redis 1/s", "times", "zdb CPU µs each", "redis CPU µs each")
-
-
-def _rates(folder: Path, repeat: int) -> tuple[list[Figure], Table]:
-    figures, rows = [], []
-    for size, count in SIZES:
-        with _both(FAST, folder) as peers:
-            for command, depth in itertools.product(("set", "get"), DEPTHS):
-                samples: dict[str, list[Sample]] = {name: [] for name in peers}
-                enough = count // 4 if depth == 1 else count
-                for counted, name in turns(list(peers), repeat):
-                    sample = _ask(peers[name], command, size, depth, enough)
-                    if counted:
-                        samples[name].append(sample)
+def _rates(folder: Path, repeat: int) -> tuple[list[Figure], list[Table]]:
+    figures, rows, controls = [], [], []
+    for size, keys in SIZES:
+        with serving({**FAST, "null": Kind("null", value_bytes=size)}, folder) as peers:
+            _fill(peers, size, keys)
+            for command, depth in itertools.product(("get", "set"), DEPTHS):
+                load = Load(command=command, value_bytes=size, keys=keys, depth=depth)  # type: ignore[arg-type]
                 label = f"{command.upper()} {size} B, pipeline {depth}"
-                made, row = _pair(label, samples, TIMES[depth])
-                figures += made
-                rows.append(row)
-    title = "interval=1000 beside AOF everysec, 50 clients"
-    return figures, Table(title=title, columns=_COLUMNS, rows=tuple(rows))
+                runs = _asked(peers, load, repeat)
+                figures += _pair(label, runs, TIMES[depth])
+                rows.append(_row(label, runs))
+            if size == SIZES[0][0]:
+                controls = _controls({name: peers[name] for name in FAST}, size, keys, repeat)
+    fast = Table(title="interval=1000 beside AOF everysec, 50 clients", columns=_COLUMNS,
+                 rows=tuple(rows))  # fmt: skip
+    return figures, [fast, Table(title="the same asked by redis-benchmark, which is the slower "
+                                 "party", columns=_PAIR, rows=tuple(controls))]  # fmt: skip
 
 
-@contextmanager
-def _both(kinds: Sequence[Kind], folder: Path) -> Iterator[dict[str, Peer]]:
-    ours, redis = kinds
-    with _serving(ours, folder / "zdb") as one, _serving(redis, folder / "redis") as other:
-        yield {"zdb": one, "redis": other}
+def _controls(
+    peers: Mapping[str, Peer], size: int, keys: int, repeat: int
+) -> list[tuple[str, ...]]:
+    load = Load(command="set", value_bytes=size, keys=keys)
+    runs: dict[str, list[Run]] = {name: [] for name in peers}
+    for _, name in turns(list(peers), repeat, warm=0):
+        runs[name].append(control(peers[name], load, CONTROL_REQUESTS))
+    return [_row(f"SET {size} B, pipeline 1", runs)]
 
 
 def _durable(folder: Path, repeat: int) -> tuple[list[Figure], Table]:
     figures, rows = [], []
-    with _both(DURABLE, folder) as peers:
-        for clients, depth in ((1, 1), (10, 1), (50, 1), (50, 16)):
-            samples: dict[str, list[Sample]] = {name: [] for name in peers}
-            for counted, name in turns(list(peers), repeat):
-                count = 1500 * clients if depth == 1 else 120_000
-                sample = _ask(peers[name], "set", 3, depth, min(count, 120_000), clients)
-                if counted:
-                    samples[name].append(sample)
+    with serving(SAFE, folder) as peers:
+        for clients, depth, bound in DURABLE:
+            load = Load(command="set", value_bytes=3, keys=KEYS, depth=depth, clients=clients,
+                        seconds=DURABLE_SECONDS)  # fmt: skip
+            runs = _asked(peers, load, repeat)
             label = f"durable SET 3 B, {clients} clients, pipeline {depth}"
-            made, row = _pair(label, samples, 1.0 if clients == CLIENTS else None)
-            figures += made
-            rows.append(row)
+            figures += _pair(label, runs, bound)
+            rows.append(_row(label, runs))
     title = "reply after fsync: group beside AOF always"
-    return figures, Table(title=title, columns=_COLUMNS, rows=tuple(rows))
+    return figures, Table(title=title, columns=_PAIR, rows=tuple(rows))
 
 
-def _fill(port: int, begin: int, end: int, *, sequential: bool) -> None:
+def _keys(port: int, begin: int, end: int, *, sequential: bool) -> None:
     value = b"abc"
     with zdb.Client(zdb.Address(port=port), timeout_seconds=60) as client:
-        for start in range(begin, end, 5000):
+        for first in range(begin, end, 5000):
             client.call([
                 (b"SET", b"" if sequential else b"key:%012d" % number, value)
-                for number in range(start, start + 5000)
+                for number in range(first, first + 5000)
             ])  # fmt: skip
 
 
@@ -217,20 +154,20 @@ def _memory(folder: Path) -> tuple[list[Figure], Table]:
     """Growth of memory for a million keys, then kill -9 and the time to the first answer."""
     rows, grown = [], {}
     restarts: dict[str, float] = {}
-    for name, kind, mode in (("zdb user", FAST[0], "user"), ("zdb sequential", FAST[0], "seq"),
-                             ("redis", FAST[1], "")):  # fmt: skip
-        place = folder / "memory"
-        peer = _start(kind, place, mode)
+    for name, kind in (("zdb user", FAST["zdb"]), ("redis", FAST["redis"]),
+                       ("zdb sequential", Kind("zdb", "interval=1000", "seq"))):  # fmt: skip
+        place, sequential = folder / "memory", kind.mode == "seq"
+        peer = start(kind, place)
         # What a connection and a commit need is there before the growth by keys is measured.
-        _fill(peer.port, 0, 10_000, sequential=mode == "seq")
+        _keys(peer.port, 0, 10_000, sequential=sequential)
         before = resident_bytes(peer.pid)
-        _fill(peer.port, 10_000, KEYS + 10_000, sequential=mode == "seq")
+        _keys(peer.port, 10_000, KEYS + 10_000, sequential=sequential)
         time.sleep(2.5)
         grown[name] = resident_bytes(peer.pid) - before
         peer.process.kill()
         peer.process.wait()
         began = time.perf_counter()
-        again = _start(kind, place, mode)
+        again = start(kind, place)
         restarts[name] = time.perf_counter() - began
         again.process.kill()
         again.process.wait()
@@ -254,30 +191,51 @@ def _megabytes(name: str, size: int) -> Figure:
     return Figure(name=name, unit="MB", samples=(Sample(value=size / 1e6),))
 
 
-def _disk(folder: Path) -> Table:
-    """4 KiB values at depth 64 beside what a sequential writer reaches on the same disk."""
-    with _serving(FAST[0], folder / "zdb") as peer:
-        best = min(_ask(peer, "set", 4096, 64, 120_000).value for _ in range(2))
+def _disk(folder: Path, repeat: int) -> tuple[list[Figure], Table]:
+    """4 KiB values at depth 64 beside a sequential writer, each until all of it is on the disk."""
+    ours, fio = [], []
+    for _ in range(repeat):
+        ours.append(_written_by_zdb(folder))
+        fio.append(_written_by_fio(folder))
+    writer = Figure(name="fio: 1 GiB written and synced", unit="ms", samples=tuple(fio))
+    figure = Figure(name="zdb: 1 GiB of 4 KiB SETs written and synced", unit="ms",
+                    samples=tuple(ours))  # fmt: skip
+    speeds = [WRITTEN_BYTES / 1e3 / one.median for one in (figure, writer)]
+    row = (f"{speeds[0]:.0f}", f"{speeds[1]:.0f}", f"{speeds[0] / speeds[1]:.2f}")
+    table = Table(title="4 KiB SET, pipeline 64, beside a sequential writer",
+                  columns=("zdb MB/s", "fio MB/s", "share"), rows=(row,))  # fmt: skip
+    return [writer, judged(figure, writer, Bound(at_most=1 / 0.8, of="ratio"))], table
+
+
+def _written_by_zdb(folder: Path) -> Sample:
+    with serving({"zdb": FAST["zdb"]}, folder) as peers:
+        peer, keys = peers["zdb"], WRITTEN_BYTES // 4096
+        began = time.perf_counter()
+        done = run(peer, Load(command="fill", value_bytes=4096, keys=keys, depth=64))
+        # It closes the data file, which is a sync.
+        with zdb.Client(zdb.Address(port=peer.port), timeout_seconds=60) as client:
+            client.call([(b"NSJUMP",)])
+        return Sample(value=(time.perf_counter() - began) * 1000, cpu_seconds=done.cpu_seconds)
+
+
+def _written_by_fio(folder: Path) -> Sample:
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "fio"
     done = subprocess.run(
-        ["fio", "--name=w", f"--filename={file}", "--rw=write", "--bs=1M", "--size=512M",
-         "--end_fsync=1", "--output-format=json"],
+        ["fio", "--name=w", f"--filename={file}", "--rw=write", "--bs=1M",
+         f"--size={WRITTEN_BYTES}", "--end_fsync=1", "--output-format=json"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     file.unlink()
-    writer = json.loads(done.stdout)["jobs"][0]["write"]["bw_bytes"] / 1e6
-    ours = 4.096 / best / 1000 * 1000
-    row = (f"{ours:.0f}", f"{writer:.0f}", f"{ours / writer:.2f}")
-    return Table(title="4 KiB SET, pipeline 64, beside a sequential writer",
-                 columns=("zdb MB/s", "fio MB/s", "share"), rows=(row,))  # fmt: skip
+    return Sample(value=float(json.loads(done.stdout)["jobs"][0]["write"]["runtime"]))
 
 
 def measure(ground: Ground, repeat: int) -> Report:
     """Everything, on an empty folder of its own."""
     folder = ground.folder / "zdb"
-    repeat = min(repeat, REPEAT_MAX)
-    figures, fast = _rates(folder, repeat)
-    durable_figures, durable = _durable(folder, repeat)
-    memory_figures, memory = _memory(folder)
-    tables = (fast, durable, memory, _disk(folder))
-    return Report(figures=tuple(figures + durable_figures + memory_figures), tables=tables)
+    repeat = max(REPEATS[0], min(repeat, REPEATS[1]))
+    figures, tables = _rates(folder, repeat)
+    for more, table in (_durable(folder, repeat), _memory(folder), _disk(folder, REPEATS[0])):
+        figures += more
+        tables.append(table)
+    return Report(figures=tuple(figures), tables=tuple(tables))

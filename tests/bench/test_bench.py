@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench import figures, meters, rest, table
+from bench import figures, meters, peers, rest, table, zdb
 from bench.__main__ import BENCHMARKS
 from bench.figures import Bound, Figure, Report, Sample, Table, judged
 
@@ -137,6 +137,28 @@ def test_pinning_is_given_back() -> None:
 def test_processes_are_told_apart(command: str, kind: str) -> None:
     """A keeper is no node, and what nobody knows is a workload."""
     assert rest.kind_of(command) == kind
+
+
+def test_a_run_is_a_rate_and_a_cost() -> None:
+    """Requests by seconds and processor seconds by requests; twice as quick is half the time."""
+    ours, redis = peers.Run(2000, 0.5, 0.01), peers.Run(1000, 0.5, 0.01)
+    assert (ours.rate, ours.cpu_us, redis.cpu_us) == (4000, 5, 10)
+    first, second = zdb._pair("SET", {"zdb": [ours], "redis": [redis]}, 1 / 1.6)
+    assert (first.name, second.name, second.met) == ("redis: SET", "zdb: SET", True)
+    assert second.ratio == 0.5
+
+
+def test_a_row_tells_how_near_the_ceiling_is() -> None:
+    """Rates, their ratio, half the spread, cost, and the share of the null server's rate."""
+    runs = {
+        "zdb": [peers.Run(n, 1, 0.01) for n in (900, 1000, 1100)],
+        "redis": [peers.Run(500, 1, 0.01)],
+        "null": [peers.Run(2000, 1, 0.01)],
+    }
+    row = zdb._row("GET", runs)
+    assert len(row) == len(zdb._COLUMNS)
+    assert row[:6] == ("GET", "1,000", "500", "2.00", "10", "0")
+    assert row[8:] == ("2,000", "0.50", "0.25")
 
 
 def test_units_of_time_are_milliseconds() -> None:

@@ -127,6 +127,22 @@ def browser(
         yield Browser(server.server_address[1])
 
 
+def test_health_checks_that_go_well_are_no_news(
+    guestbook: ModuleType, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log shows visitors, and a check that failed; not one line a second."""
+    lines: list[str] = []
+    monkeypatch.setattr(
+        guestbook.Handler, "log_message", lambda _self, form, *words: lines.append(form % words)
+    )
+    browser.ask("GET", "/healthz")
+    browser.ask("GET", "/")
+    monkeypatch.setenv("REDIS_PORT", "1")
+    browser.ask("GET", "/healthz")
+    assert [line.split('"')[1].split()[1] for line in lines] == ["/", "/healthz"]
+    assert "503" in lines[1]
+
+
 def test_an_entry_is_shown_to_the_next_visitor(browser: Browser) -> None:
     """What is signed is on the page, newest first, with the container that answered."""
     assert "Be the first" in browser.ask("GET", "/")[1]

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from tests.cli.ground import run
-from tfgrid.core import errors
+from tfgrid.core import catalogue, errors
 from tfgrid.doors.cli import answers, render
 from tfgrid.doors.cli.frame import (
     ExitCode,
@@ -77,14 +77,37 @@ def test_every_command_is_whole(path: tuple[str, ...], command: Leaf) -> None:
 
 
 @pytest.mark.parametrize(("path", "command"), EVERY, ids=[" ".join(p) for p, _ in EVERY])
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_every_command_explains_itself(path: tuple[str, ...], command: Leaf, flag: str) -> None:
-    """Help shows the examples first and the common flags."""
-    told = run(*path, flag)
+def test_every_command_explains_itself(path: tuple[str, ...], command: Leaf) -> None:
+    """--help shows the examples first and the common flags; -h is short and names --help."""
+    told = run(*path, "--help")
     assert told.exit_code == 0
     assert told.output.startswith("Examples:")
     assert command.examples[2] in told.output
     assert "--json" in told.output
+    short = run(*path, "-h")
+    assert short.exit_code == 0
+    assert short.output.startswith(f"Usage: tfgrid {' '.join(path)}")
+    assert short.output.endswith(f"tfgrid {' '.join(path)} --help\n")
+    assert "--json" not in short.output
+    assert len(short.output) < len(told.output)
+
+
+def test_help_lists_flags_as_flags_and_verbs_in_whole_sentences() -> None:
+    """An argument is no flag, and no sentence about a verb ends in dots."""
+    assert "  CONTRACT/WORKLOAD" not in run("logs", "--help").output
+    listed = " ".join(run("contract", "--help").output.split())
+    assert "with its quorum, nodes remove all they made." in listed
+    assert "..." not in listed.partition("Commands:")[2]
+
+
+def test_an_error_always_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """A fault without a hint of its own tells the remedy of the catalogue, as text and as JSON."""
+    fault = errors.NotFound("TFG-5006", "there is no file x")
+    remedy = catalogue.entries()["TFG-5006"].remedy
+    failure.report(fault, Settings())
+    assert f"  try: {remedy}\n" in capsys.readouterr().err
+    failure.report(fault, Settings(json=True))
+    assert json.loads(capsys.readouterr().err)["hint"] == remedy
 
 
 def test_the_table_has_every_command_and_its_help() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.cli.ground import run
+from tests.cli.ground import Ground, run
 from tfgrid.core import catalogue
 from tfgrid.doors.cli.frame import ExitCode, exits, settings
 
@@ -43,11 +44,14 @@ def test_an_unknown_topic_is_exit_4() -> None:
 
 
 def test_without_a_topic_all_pages_are_listed() -> None:
-    """The list names topics and every code."""
-    told = run("help").stdout
-    assert "exit-codes" in told
+    """The list fits a screen, and each of its topics has a page; codes have a list of their own."""
+    listed = run("help").stdout.splitlines()[2:]
+    assert len(listed) < 24
+    for topic in [line.split()[0] for line in listed if not line.startswith("TFG-nnnn")]:
+        assert run("help", topic).exit_code == 0
+    codes = run("help", "codes").stdout
     for code in catalogue.entries():
-        assert code in told
+        assert code in codes
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -68,3 +72,36 @@ def test_completion_completes_verbs(monkeypatch: pytest.MonkeyPatch) -> None:
         ["contract"], "li"
     )
     assert [item.value for item in found] == ["list"]
+
+
+def _completions(*words: str, typed: str = "") -> list[str]:
+    from click.shell_completion import ShellComplete
+
+    from tfgrid.doors.cli.root import root
+
+    found = ShellComplete(root, {}, "tfgrid", "_TFGRID_COMPLETE").get_completions(
+        list(words), typed
+    )
+    return [item.value for item in found]
+
+
+def test_completion_offers_the_names_that_were_seen_last(ground: Ground) -> None:
+    """Nodes and identities come from what a command kept, though the ledger is gone by now."""
+    grid = ("--grid", str(ground.paths.root))
+    assert ground.run("node", "list").exit_code == 0
+    ground.transport.cut = True
+    try:
+        assert _completions(*grid, "node", "show") == ["n1", "n2", "n3", "n4"]
+        assert _completions(*grid, "demo", "unplug", typed="b") == ["bcdb", "bot"]
+        assert _completions(*grid, "status", "--as", typed="le") == ["ledger", "legal"]
+    finally:
+        ground.transport.cut = False
+
+
+def test_completion_without_a_grid_offers_nothing(tmp_path: Path) -> None:
+    """No grid, or a file of names that is damaged: no names and no fault."""
+    assert _completions("--grid", str(tmp_path), "node", "show") == []
+    (tmp_path / "cache").mkdir()
+    for text in ("{", "[]", '{"node": 3}', '{"node": [3, "n1"]}'):
+        (tmp_path / "cache" / "names.json").write_text(text)
+        assert set(_completions("--grid", str(tmp_path), "node", "show")) <= {"n1"}

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.container.ground import Node, in_node, make_image
+from tfgrid.capacity import container
 from tfgrid.core import errors
+from tfgrid.jumpscale.sal import mounts
 
 pytestmark = pytest.mark.root
 
@@ -227,7 +229,7 @@ def test_half_made_things_are_found_and_removed(
         monkeypatch.setattr(kind, "perform", cut)
         spec = node.spec("sleep 60")
         with pytest.raises(Cut):
-            node.runtime._prepare(spec, node.runtime.layout("web"))
+            node.runtime._prepare(spec, node.runtime.layout("web"), None)
         monkeypatch.undo()
         found = await node.restarted(node.launcher).observe()
         with pytest.raises(errors.NotFound, match="TFG-3104"):
@@ -254,6 +256,90 @@ def test_ensuring_in_parallel_makes_one(ground: Path, image: Path) -> None:
         await node.clean()
 
     in_node(body)
+
+
+def test_a_room_is_made_while_the_image_is_checked(ground: Path, image: Path) -> None:
+    """Namespaces and disk are made beside the check; nothing of the image before it has passed."""
+
+    async def body() -> None:
+        node = Node(ground, image)
+        passed = asyncio.Event()
+        spec = node.spec("sleep 60")
+        layout = node.runtime.layout("web")
+
+        async def checked() -> container.Spec:
+            await passed.wait()
+            return spec
+
+        disk_bytes = spec.limits.disk_bytes
+        making = asyncio.create_task(node.runtime.create_checked("web", disk_bytes, checked()))
+        while not (layout.disk_mount / "work").is_dir():  # noqa: ASYNC110 - a folder sends no event
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        beside = {entry.target for entry in mounts.under(layout.run)}
+        waits = not making.done()
+        passed.set()
+        made = await making
+
+        assert waits
+        assert beside == {layout.userns, layout.netns, layout.disk_mount}
+        assert made.phase == "created"
+        assert (await node.runtime.start("web")).limits == spec.limits
+        await node.clean()
+
+    in_node(body)
+
+
+@pytest.mark.parametrize("ending", ["refused", "cancelled"])
+def test_a_check_that_does_not_pass_leaves_nothing(ground: Path, image: Path, ending: str) -> None:
+    """Whatever was made beside a check that is refused or cut off is removed."""
+
+    async def body() -> None:
+        node = Node(ground, image)
+        layout = node.runtime.layout("web")
+
+        async def checked() -> container.Spec:
+            while not (layout.disk_mount / "work").is_dir():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            if ending == "cancelled":
+                making.cancel()
+                await asyncio.sleep(60)
+            raise errors.VerificationFailed("TFG-3231", "the image has other bytes")
+
+        making = asyncio.create_task(node.runtime.create_checked("web", 8 * 1024**2, checked()))
+        with pytest.raises((errors.VerificationFailed, asyncio.CancelledError)):
+            await making
+        node.assert_nothing_left()
+        assert await node.runtime.observe() == {}
+        await node.clean()
+
+    in_node(body)
+
+
+def test_a_check_that_does_not_pass_leaves_what_runs(ground: Path, image: Path) -> None:
+    """A container that is there is not touched for a new one whose image is refused."""
+
+    async def body() -> None:
+        node = Node(ground, image)
+        running = await node.run("sleep 60")
+
+        async def checked() -> container.Spec:
+            raise errors.VerificationFailed("TFG-3231", "the image has other bytes")
+
+        with pytest.raises(errors.VerificationFailed, match="TFG-3231"):
+            await node.runtime.create_checked("web", 8 * 1024**2, checked())
+
+        assert await node.runtime.observe() == {"web": running}
+        again = await node.runtime.create_checked("web", 8 * 1024**2, _answer(node.spec("")))
+        assert again == running
+        await node.clean()
+
+    in_node(body)
+
+
+async def _answer(spec: container.Spec) -> container.Spec:
+    return spec
 
 
 def test_a_changed_limit_stops_the_start(ground: Path, image: Path) -> None:

@@ -233,11 +233,14 @@ def test_the_view_from_inside_is_small(ground: Path, image: Path) -> None:
 
 def test_a_user_gains_nothing(ground: Path, image: Path) -> None:
     """A workload that is not root has no capability, and a setuid program gives it none."""
-    script = "id -u; grep CapEff /proc/self/status | cut -f2; su -c 'id -u' root 2>&1 | tail -1"
+    script = (
+        "id -u; for word in CapEff NoNewPrivs; do grep $word /proc/self/status | cut -f2; done;"
+        " su -c 'id -u' root 2>&1 | tail -1"
+    )
     lines = _in_one(ground, image, script, user=1000, group=1000).splitlines()
 
-    assert lines[:2] == ["1000", "0" * 16]
-    assert lines[2] != "0"
+    assert lines[:3] == ["1000", "0" * 16, "1"]
+    assert lines[3] != "0"
 
 
 def test_a_user_may_serve_a_low_port_and_write_its_output(ground: Path, image: Path) -> None:

@@ -149,6 +149,20 @@ def test_a_node_ends_its_part_once() -> None:
     stage.refused("TFG-2433", "n1", KIND, running.receipt("n1", "running", "redis"))
 
 
+def test_what_a_node_removed_runs_no_more() -> None:
+    """Once a node's part has ended, none of its workloads is told to be running, in a proof too."""
+    stage, running = _approved()
+    running.accept().run().approve("budget", "legal", action="delete")
+    running.report("n2", "ended")
+    standing = running.state.standing(node_id("n2"), "web-1")
+    assert standing is not None
+    assert standing.receipt.state == "ended"
+    told = contract.verdict(stage.view, running.id, stage.now_ms)
+    states = {part.workload: part.state for part in told.parts}
+    assert (states["web-1"], states["web-2"]) == ("ended", "running")
+    assert next(part.image for part in told.parts if part.workload == "web-1")
+
+
 def test_a_node_finds_its_contracts() -> None:
     """Each node sees the contracts that give it a part, in the order of their proposals."""
     stage, running = _approved()

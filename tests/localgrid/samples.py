@@ -57,6 +57,7 @@ def samples(home: Path) -> dict[str, tuple[str, ...]]:
         "zdb dump": at_rest,
         "zdb repair": at_rest,
         "zdb rebuild": (*at_rest, "--yes"),
+        "config show": ("--origin",),
         "help": ("exit-codes",),
         "completion": ("bash",),
     }

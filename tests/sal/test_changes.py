@@ -237,6 +237,30 @@ def test_a_disk_is_a_hard_quota(tmp_path: Path, executor: Executor) -> None:
     _scratch(body)
 
 
+def test_a_process_that_lets_moves_pass_stays_where_it_is() -> None:
+    """Inside `moving` a child moves to another group; this process never leaves its own."""
+    tree = cgroups.detect()
+    name = f"tfgrid-test-{os.getpid()}"
+    here = Path("/proc/self/cgroup").read_text("ascii")
+    before = threading.active_count()
+    with cgroups.moving(tree):
+        assert threading.active_count() == before + 1
+        cgroups.GroupMake(tree=tree, name=name).perform()
+        with subprocess.Popen(["sleep", "60"]) as child:
+            cgroups.GroupJoin(tree=tree, name=name, pid=child.pid).perform()
+            found = cgroups.processes(tree, name)
+            child.kill()
+        assert found == (child.pid,)
+        assert Path("/proc/self/cgroup").read_text("ascii") == here
+    cgroups.GroupRemove(tree=tree, name=name).perform()
+    until = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    with cgroups.moving(cgroups.Tree(layout="v1", unified=None, controllers={})):
+        assert threading.active_count() == before
+
+
 def test_a_disk_is_not_made_twice(tmp_path: Path) -> None:
     """A disk that is there is never formatted again."""
     disk = tmp_path / "d"

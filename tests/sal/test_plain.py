@@ -224,6 +224,42 @@ def test_a_damaged_file_hands_out_nothing(tmp_path: Path, text: str) -> None:
         claims.Claims(tmp_path).uids("a")
 
 
+@pytest.mark.parametrize("text", ["", "{", '[["uids","x","o"]]'])
+def test_a_damaged_file_of_ranges_hands_out_none(tmp_path: Path, text: str) -> None:
+    """The same for the file of this boot."""
+    claims.Claims(tmp_path).uids("a")
+    next(tmp_path.glob("uids.*.json")).write_text(text)
+    with pytest.raises(errors.VerificationFailed, match="TFG-3012"):
+        claims.Claims(tmp_path).uids("b")
+
+
+def test_ranges_of_another_boot_are_free_again(tmp_path: Path) -> None:
+    """What ran under a range ended with its boot; even a file that a power cut left half counts."""
+    (tmp_path / "uids.5f1f9f3e-0000-4000-8000-000000000000.json").write_text("")
+    port = claims.Claims(tmp_path).port("a", 20_000)
+    first = claims.Claims(tmp_path).uids("a")
+
+    assert len(list(tmp_path.glob("uids.*"))) == 1
+    assert {c.value for c in claims.Claims(tmp_path).held()} == {port, first}
+
+
+def test_only_what_outlives_a_boot_is_forced_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taking and giving back a range waits for no disk; a network and a port are on it."""
+    forced: list[int] = []
+    monkeypatch.setattr("os.fsync", forced.append)
+    allocator = claims.Claims(tmp_path)
+    allocator.underlay("g")
+    before = len(forced)
+    allocator.uids("g/a")
+    allocator.release("g/a")
+
+    assert before == 2
+    assert len(forced) == before
+    assert [c.owner for c in claims.Claims(tmp_path).held()] == ["g"]
+
+
 @pytest.mark.parametrize("owner", ["", "/", "a//b", "a/", "../x y", "a\nb", "a" * 300])
 def test_a_malformed_owner_is_refused(tmp_path: Path, owner: str) -> None:
     """An owner that could release others by accident never claims."""

@@ -28,7 +28,7 @@ def traced(folder: Path, calls: str, inject: str, *only: Path) -> tuple[str, ...
 
 
 def engine_paths(folder: Path) -> Iterator[Path]:
-    """Every path that the engine may touch while it serves the script, so that Python's are left out."""
+    """Every path that the engine may touch while it serves the script, and none of Python's."""
     for root, letter, copy in (("data", "d", ""), ("index", "i", "-copy")):
         yield folder / root
         for name in ("default", "n", "m"):
@@ -41,8 +41,8 @@ def engine_paths(folder: Path) -> Iterator[Path]:
 
 Step = tuple[str, tuple[str, ...]]
 
-# In which namespace, what: writes, overwrites, deletes, new files, so many writes that the index is written
-# too (FILL, which ends in a SET), reloading, properties, flushing, removal.
+# In which namespace, what: writes, overwrites, deletes, new files, so many writes that the index is
+# written too (FILL, which ends in a SET), reloading, properties, flushing, removal.
 SCRIPT: tuple[Step, ...] = (
     ("default", ("SET", "a", "1")),
     ("default", ("NSNEW", "n")),
@@ -177,8 +177,8 @@ def test_no_kind_of_system_call_is_left_out(tmp_path: Path) -> None:
         with server.wire() as wire:
             play(wire, Model())
         assert server.stop() == 0
-    calls = {line.split("(")[0].split()[-1] for line in (tmp_path / "trace").read_text().splitlines()
-             if "(" in line}  # fmt: skip
+    lines = (tmp_path / "trace").read_text().splitlines()
+    calls = {line.split("(")[0].split()[-1] for line in lines if "(" in line}
     assert calls - HARMLESS <= KILLED_AT
     assert {"pwrite64", "fdatasync", "openat", "mkdir"} <= calls
 
@@ -237,6 +237,75 @@ def test_a_failed_fsync_is_not_acknowledged_and_stops_writing(tmp_path: Path, sy
         assert isinstance(value, bytes)
         assert int(value[1:]) >= int(acknowledged[1:])
         assert wire("SET", "k", "new") == b"k"
+
+
+@pytest.mark.slow
+def test_a_failed_sync_beside_the_loop_stops_writing_too(tmp_path: Path) -> None:
+    """EIO from the thread that syncs: no write is taken after it, and the next start is sound."""
+    # Only that thread syncs a data file while nothing rotates; each of them fails.
+    prefix = traced(tmp_path, "fdatasync,fsync", "fdatasync,fsync:error=EIO:when=1+")
+    with serving(tmp_path) as server, server.wire() as wire:
+        assert wire("SET", "k", "before") == b"k"
+    with serving(tmp_path, "--sync", "interval=100", prefix=prefix) as server:
+        with server.wire() as wire:
+            assert wire("SET", "k", "v0") == b"k"
+            until, number = time.monotonic() + 20, 0
+            while not isinstance(reply := wire("SET", "k", f"v{number}"), Error):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+                number += 1
+            assert "read-only" in reply.text
+            assert "fsync of data file" in reply.text
+            shown = wire("NSINFO", "default")
+            assert isinstance(shown, bytes)
+            assert b"\nread_only: " in shown
+            # What was read before goes on being read, and nothing makes it writable but a RELOAD.
+            assert wire("GET", "k") == f"v{number - 1}".encode()
+            for words in (("NSJUMP",), ("FLUSH",), ("DEL", "k")):
+                assert isinstance(wire(*words), Error), words
+            assert any(line["event"] == "a commit failed" for line in server.lines())
+        assert server.stop() != 0
+    with serving(tmp_path) as server, server.wire() as wire:
+        value = wire("GET", "k")
+        assert isinstance(value, bytes)
+        assert wire("SET", "k", "new") == b"k"
+
+
+def test_a_slow_sync_beside_the_loop_stops_nobody(tmp_path: Path) -> None:
+    """While an fsync takes its time others are served, until writes have waited their interval."""
+    prefix = traced(tmp_path, "fdatasync", "fdatasync:delay_enter=400000:when=1+")
+    with (
+        serving(tmp_path, "--sync", "interval=1000", prefix=prefix) as server,
+        server.wire() as wire,
+    ):
+        assert wire("SET", "k", "v") == b"k"
+        longest, until, number = 0.0, time.monotonic() + 3, 0
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert wire("SET", "k", f"v{number}") == b"k"
+            assert wire("GET", "k") == f"v{number}".encode()
+            longest, number = max(longest, time.monotonic() - began), number + 1
+        calls = (tmp_path / "trace").read_text().count("fdatasync(")
+        assert calls >= 3
+        assert longest < 0.4
+
+
+def test_writes_wait_for_a_sync_that_lasts_longer_than_the_interval(tmp_path: Path) -> None:
+    """No more than an interval of acknowledged writes is ever without a sync."""
+    prefix = traced(tmp_path, "fdatasync", "fdatasync:delay_enter=600000:when=1+")
+    with (
+        serving(tmp_path, "--sync", "interval=200", prefix=prefix) as server,
+        server.wire() as wire,
+    ):
+        waits, until, number = 0, time.monotonic() + 4, 0
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert wire("SET", "k", f"v{number}") == b"k"
+            waits, number = waits + (time.monotonic() - began > 0.3), number + 1
+        assert waits >= 2
+        server.kill()
+    with serving(tmp_path) as server, server.wire() as wire:
+        assert wire("GET", "k") == f"v{number - 1}".encode()
 
 
 def test_readers_of_a_failed_turn_are_told_so(tmp_path: Path) -> None:

@@ -183,6 +183,11 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._send(HTTPStatus.OK, answer, kind=kind)
 
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say who asked for what; a health check that went well, each second, is no news."""
+        if not (self.path == "/healthz" and code == HTTPStatus.OK):
+            super().log_request(code, size)
+
     def do_POST(self) -> None:
         """Add an entry, and show the page."""
         length = self.headers.get("Content-Length", "")

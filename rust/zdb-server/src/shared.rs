@@ -11,6 +11,7 @@ use crate::hooks::Hooks;
 use crate::log::{self, Field, Level};
 use crate::options::Options;
 use crate::turn::chores::Chores;
+use crate::turn::syncer::{Ended, Syncer};
 
 /// The engine on real files.
 pub type Store = Engine<RealDisk>;
@@ -164,6 +165,12 @@ pub struct Shared {
     pub entrances: Entrances,
     /// What is done with namespaces from time to time.
     pub chores: Chores,
+    /// The fsyncs that run beside the loop, with `--sync interval`.
+    pub syncer: Option<Syncer>,
+    /// Writes since the last commit.
+    pub writes: u64,
+    /// How long the last commit took that had something to write.
+    pub commit_took: Duration,
 }
 
 /// Unix time.
@@ -190,6 +197,7 @@ impl Shared {
     /// Note that a namespace has writes which the next commit settles.
     #[inline]
     pub fn unsettle(&mut self, namespace: NamespaceId) {
+        self.writes += 1;
         if !self.unsettled.contains(&namespace) {
             self.unsettled.push(namespace);
         }
@@ -199,27 +207,66 @@ impl Shared {
     pub fn commit(&mut self) {
         let began = Instant::now();
         let failed = self.engine.commit(self.now_ms());
+        if let Some(syncer) = &self.syncer {
+            for sync in self.engine.take_begun_syncs() {
+                syncer.begin(sync);
+            }
+        }
         if !self.unsettled.is_empty() {
             self.figures.commits += 1;
-            self.figures.commit_time += began.elapsed();
+            self.commit_took = began.elapsed();
+            self.figures.commit_time += self.commit_took;
         }
         for namespace in self.unsettled.drain(..) {
             self.chores.wrote(namespace, self.now);
         }
+        self.writes = 0;
         for (namespace, error) in failed {
-            self.figures.commits_failed += 1;
-            let (reason, name) = (error.to_string(), self.name(namespace));
-            let fields = [
-                ("namespace", Field::Text(&name)),
-                ("reason", Field::Text(&reason)),
-            ];
-            log::write(Level::Error, "a commit failed", &fields);
+            self.tell_failed(namespace, &error);
             let (replies, frames) = (self.replies.len(), self.frames.len());
             self.failures.push(Failure {
                 namespace,
                 replies,
                 frames,
             });
+        }
+    }
+
+    fn tell_failed(&mut self, namespace: NamespaceId, error: &tfgrid_zdb::Error) {
+        self.figures.commits_failed += 1;
+        let (reason, name) = (error.to_string(), self.name(namespace));
+        let fields = [
+            ("namespace", Field::Text(&name)),
+            ("reason", Field::Text(&reason)),
+        ];
+        log::write(Level::Error, "a commit failed", &fields);
+    }
+
+    /// Wait for syncs beside the loop that must end before anything more is answered.
+    pub fn await_overdue(&mut self) {
+        while let Some(syncer) = &self.syncer {
+            if !self.engine.is_overdue(self.now_ms()) {
+                return;
+            }
+            let ended = syncer.wait();
+            self.synced(ended);
+        }
+    }
+
+    /// Learn how a sync beside the loop ended.
+    pub fn synced(&mut self, (sync, outcome): Ended) {
+        if let Err(error) = self.engine.end_sync(&sync, outcome) {
+            self.tell_failed(sync.namespace(), &error);
+        }
+    }
+
+    /// Learn of all syncs beside the loop that ended.
+    pub fn hear_synced(&mut self) {
+        if let Some(syncer) = &self.syncer {
+            syncer.hush();
+        }
+        while let Some(ended) = self.syncer.as_ref().and_then(Syncer::next) {
+            self.synced(ended);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -18,6 +18,7 @@ use crate::options::{Mode, Options, Sync, HELP};
 use crate::shared::{unix, Figures, Shared, Store};
 use crate::turn::chores::{self, Chores};
 use crate::turn::server::{tell_losses, Server};
+use crate::turn::syncer::Syncer;
 
 /// The server cannot do what it was asked to.
 const EXIT_FAILED: i32 = 1;
@@ -188,7 +189,9 @@ fn open(options: &Options, began: Instant) -> Result<Store, Stopped> {
         }
         Sync::Never => SyncMode::None,
     };
+    wanted.sync_beside = matches!(options.sync, Sync::Interval(_));
     wanted.segment_bytes = u32::try_from(options.data_size).unwrap_or(u32::MAX);
+    wanted.cache_bytes = options.cache;
     wanted.mode = match options.mode {
         Mode::Sequential => tfgrid_zdb::Mode::Sequential,
         Mode::User | Mode::Mixed => tfgrid_zdb::Mode::User,
@@ -212,6 +215,10 @@ fn refused(error: &Error) -> Stopped {
 fn shared(engine: Store, options: Options, hooks: Hooks, boot: Instant) -> Result<Shared, Stopped> {
     let mut bytes = [0; 4];
     getrandom::fill(&mut bytes).map_err(|error| failed("random bytes", &error))?;
+    let syncer = match options.sync {
+        Sync::Interval(_) => Some(Syncer::start().map_err(|error| failed("a thread", &error))?),
+        _ => None,
+    };
     let mut shared = Shared {
         engine,
         scratch: Scratch::default(),
@@ -237,6 +244,9 @@ fn shared(engine: Store, options: Options, hooks: Hooks, boot: Instant) -> Resul
         frames: Vec::new(),
         entrances: Entrances::new().map_err(|error| failed("epoll", &error))?,
         chores: Chores::default(),
+        syncer,
+        writes: 0,
+        commit_took: Duration::ZERO,
     };
     for name in shared.engine.names() {
         if let Some(id) = shared.engine.find(&name) {
@@ -248,6 +258,9 @@ fn shared(engine: Store, options: Options, hooks: Hooks, boot: Instant) -> Resul
 
 fn end(mut shared: Shared) -> Result<(), Stopped> {
     chores::closing(&mut shared);
+    for ended in shared.syncer.take().map(Syncer::finish).unwrap_or_default() {
+        shared.synced(ended);
+    }
     let Shared {
         engine, mut hooks, ..
     } = shared;

@@ -1,13 +1,16 @@
 //! The engine: all namespaces of a pair of directories, opened, committed and closed together.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::format::Uid;
-use crate::namespace::{Namespace, Settings};
+use crate::namespace::{BegunSync, Namespace, Settings};
 use crate::{
-    Disk, Error, Mode, NamespaceId, Result, Root, SyncMode, DEFAULT_NAMESPACE, NAME_BYTES_MAX,
-    SEGMENT_BYTES, SEGMENT_BYTES_MIN,
+    Disk, Error, Mode, NamespaceId, Result, Root, SyncMode, CACHE_BYTES, DEFAULT_NAMESPACE,
+    NAME_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN,
 };
 
 /// How an engine runs.
@@ -15,23 +18,29 @@ use crate::{
 pub struct Options {
     /// When writes reach the disk for good.
     pub sync: SyncMode,
+    /// With `SyncMode::Interval`: commits begin syncs (`Engine::take_begun_syncs`) instead of running them.
+    pub sync_beside: bool,
     /// Size at which a data file is closed, in bytes; at least `SEGMENT_BYTES_MIN`, below 4 GiB - 16 MiB.
     pub segment_bytes: u32,
     /// Mode of new namespaces, the default one included.
     pub mode: Mode,
+    /// Bytes of data files that may be kept in memory for reading, for all namespaces together; 0 for none.
+    pub cache_bytes: usize,
     /// Bytes nobody can guess, from the system: identities and hash keys of new namespaces.
     pub entropy: [u8; 16],
 }
 
 impl Options {
-    /// Group commit, 256 MiB files, user mode.
+    /// Group commit, 256 MiB files, user mode, 64 MiB of cache.
     #[must_use]
     pub fn new(entropy: [u8; 16]) -> Self {
         let segment_bytes = SEGMENT_BYTES;
         Self {
             sync: SyncMode::Group,
+            sync_beside: false,
             segment_bytes,
             mode: Mode::User,
+            cache_bytes: CACHE_BYTES,
             entropy,
         }
     }
@@ -82,6 +91,8 @@ impl Report {
 struct Slot<D: Disk> {
     generation: u32,
     namespace: Option<Namespace<D>>,
+    /// Whether it is in the engine's list of those that commits look at.
+    busy: bool,
 }
 
 /// All namespaces below a data and an index directory.
@@ -91,7 +102,11 @@ pub struct Engine<D: Disk> {
     options: Options,
     slots: Vec<Slot<D>>,
     names: BTreeMap<String, usize>,
+    begun: Vec<BegunSync<D::File>>,
+    /// Slots that somebody may have written to, or where something is due: a thousand others cost nothing.
+    busy: Vec<usize>,
     uids_drawn: u64,
+    cache: Option<Rc<Cache>>,
 }
 
 impl<D: Disk> Engine<D> {
@@ -104,12 +119,16 @@ impl<D: Disk> Engine<D> {
             .segment_bytes
             .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let (disk, slots, names) = (Arc::new(disk), Vec::new(), BTreeMap::new());
+        let cache = Cache::new(options.cache_bytes);
         let mut engine = Self {
             disk,
             options,
             slots,
             names,
+            begun: Vec::new(),
+            busy: Vec::new(),
             uids_drawn: 0,
+            cache,
         };
         let mut report = Report::default();
         let mut found = std::collections::BTreeSet::new();
@@ -136,7 +155,9 @@ impl<D: Disk> Engine<D> {
     fn settings(&self) -> Settings {
         Settings {
             sync: self.options.sync,
+            sync_beside: self.options.sync_beside,
             segment_bytes: self.options.segment_bytes,
+            cache: self.cache.clone(),
         }
     }
 
@@ -161,6 +182,7 @@ impl<D: Disk> Engine<D> {
             self.slots.push(Slot {
                 generation: 0,
                 namespace: None,
+                busy: false,
             });
             self.slots.len() - 1
         });
@@ -213,8 +235,12 @@ impl<D: Disk> Engine<D> {
     pub fn namespace_mut(&mut self, id: NamespaceId) -> Result<&mut Namespace<D>> {
         let slot = self.slots.get_mut(id.slot as usize);
         let slot = slot.filter(|slot| slot.generation == id.generation);
-        slot.and_then(|slot| slot.namespace.as_mut())
-            .ok_or(Error::NoNamespace)
+        let slot = slot.ok_or(Error::NoNamespace)?;
+        if !slot.busy {
+            slot.busy = true;
+            self.busy.push(id.slot as usize);
+        }
+        slot.namespace.as_mut().ok_or(Error::NoNamespace)
     }
 
     /// NSNEW: make a namespace, durable on return.
@@ -279,23 +305,60 @@ impl<D: Disk> Engine<D> {
     /// answered as failed. After a failed fsync the namespace is also read-only until reloaded.
     pub fn commit(&mut self, now_ms: u64) -> Vec<(NamespaceId, Error)> {
         let mut failed = Vec::new();
-        for (index, slot) in self.slots.iter_mut().enumerate() {
+        let (slots, begun) = (&mut self.slots, &mut self.begun);
+        self.busy.retain(|&index| {
+            let slot = &mut slots[index];
             let id = NamespaceId {
                 slot: index as u32,
                 generation: slot.generation,
             };
-            if let Some(Err(error)) = slot.namespace.as_mut().map(|found| found.commit(now_ms)) {
+            slot.busy = false;
+            let Some(namespace) = slot.namespace.as_mut() else {
+                return false;
+            };
+            if let Err(error) = namespace.commit(now_ms) {
                 failed.push((id, error));
             }
-        }
+            begun.extend(namespace.take_begun(id));
+            slot.busy = namespace.due_ms().is_some() || namespace.is_synced_beside();
+            slot.busy
+        });
         failed
+    }
+
+    /// The syncs that commits began (`Options::sync_beside`): run each, and hand it to `end_sync`.
+    pub fn take_begun_syncs(&mut self) -> Vec<BegunSync<D::File>> {
+        std::mem::take(&mut self.begun)
+    }
+
+    /// Learn what became of a sync that a commit began; one of a namespace that is gone changes nothing.
+    ///
+    /// # Errors
+    /// `ReadOnly` when it failed, which is as final as a failure inside a commit. Writes that wait for a commit
+    /// are undone, and that commit names the namespace.
+    pub fn end_sync(&mut self, sync: &BegunSync<D::File>, outcome: io::Result<()>) -> Result<()> {
+        match self.namespace_mut(sync.namespace) {
+            Ok(namespace) => namespace.end_sync(sync.span, outcome),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether a begun sync must end before anything more is acknowledged: writes wait for it as long as
+    /// `SyncMode::Interval` allows, or too many of them do.
+    #[must_use]
+    pub fn is_overdue(&self, now_ms: u64) -> bool {
+        self.busy().any(|namespace| namespace.is_overdue(now_ms))
     }
 
     /// When `commit` wants to be called although nothing was written, or nothing: at rest.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
-        let namespaces = self.slots.iter().filter_map(|slot| slot.namespace.as_ref());
-        namespaces.filter_map(Namespace::due_ms).min()
+        self.busy().filter_map(Namespace::due_ms).min()
+    }
+
+    fn busy(&self) -> impl Iterator<Item = &Namespace<D>> {
+        let slots = self.busy.iter().map(|&index| &self.slots[index]);
+        slots.filter_map(|slot| slot.namespace.as_ref())
     }
 
     /// Compact one step, reading and writing about `budget_bytes`; false when nothing is to be done.
@@ -316,6 +379,12 @@ impl<D: Disk> Engine<D> {
             .iter_mut()
             .filter_map(|slot| slot.namespace.as_mut());
         namespaces.map(Namespace::settle).fold(Ok(()), Result::and)
+    }
+
+    /// Bytes of data files that are kept in memory for reading.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.cache.as_ref().map_or(0, |cache| cache.bytes())
     }
 
     /// The disk below.

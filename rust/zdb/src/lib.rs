@@ -34,6 +34,7 @@
 //! count of milliseconds, timestamps are unix seconds. At rest nothing is due (`Engine::next_due_ms`)
 //! and no system call is made.
 
+mod cache;
 #[cfg(feature = "canaries")]
 pub mod canary;
 #[cfg(not(feature = "canaries"))]
@@ -55,9 +56,9 @@ pub use disk::{
 };
 pub use engine::{Engine, Loss, Options, Report};
 pub use error::{Error, Result};
-pub use namespace::{Namespace, Page};
+pub use namespace::{BegunSync, Namespace, Page};
 pub use types::{
     Direction, HistoryPolicy, Key, Meta, Mode, NamespaceId, Password, Place, Properties, Record,
-    Scratch, Stats, SyncMode, Written, DEFAULT_NAMESPACE, KEY_BYTES_MAX, NAME_BYTES_MAX,
-    PASSWORD_BYTES_MAX, PAYLOAD_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN,
+    Scratch, Stats, SyncMode, Written, CACHE_BYTES, DEFAULT_NAMESPACE, KEY_BYTES_MAX,
+    NAME_BYTES_MAX, PASSWORD_BYTES_MAX, PAYLOAD_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN,
 };

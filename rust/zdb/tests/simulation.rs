@@ -14,11 +14,12 @@ mod canaries;
 mod spaces;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use spaces::Spaces;
 use tfgrid_zdb::{
-    Dice, Direction, Engine, Error, Faults, HistoryPolicy, Mode, Namespace, Omissions, Options,
-    Properties, Report, Root, Scratch, SimulatedDisk, SyncMode, Written,
+    BegunSync, Dice, Direction, Engine, Error, Faults, HistoryPolicy, Mode, Namespace, Omissions,
+    Options, Properties, Report, Root, Scratch, SimulatedDisk, SimulatedFile, SyncMode, Written,
 };
 
 /// Calls of the disk that one step may take: more is a step that does not end.
@@ -48,6 +49,14 @@ impl Default for Known {
     }
 }
 
+struct Beside {
+    sync: BegunSync<SimulatedFile>,
+    outcome: Option<io::Result<()>>,
+    covers: BTreeMap<Vec<u8>, Value>,
+    /// What was written to each key since it was begun.
+    since: BTreeMap<Vec<u8>, BTreeSet<Value>>,
+}
+
 struct Run {
     dice: Dice,
     seed: u64,
@@ -57,6 +66,8 @@ struct Run {
     known: BTreeMap<Vec<u8>, Known>,
     /// Keys written since the last commit, with what they were before.
     open: Vec<(Vec<u8>, Value)>,
+    /// A sync that runs beside the engine, what it came to once it ran, and what it makes durable.
+    beside: Option<Beside>,
     faults: Faults,
     omissions: Omissions,
     damaging: bool,
@@ -107,8 +118,11 @@ impl Run {
         let damaging = dice.one_in(4);
         let options = Options {
             sync,
+            sync_beside: dice.one_in(2),
             mode,
             segment_bytes: 1 << 19,
+            // None, one that is always full, and one that keeps everything.
+            cache_bytes: [0, 32 << 10, 64 << 20][seed as usize % 3],
             ..Options::new([3; 16])
         };
         let mut run = Self {
@@ -119,6 +133,7 @@ impl Run {
             options,
             known: BTreeMap::new(),
             open: Vec::new(),
+            beside: None,
             faults,
             omissions,
             damaging,
@@ -195,13 +210,84 @@ impl Run {
     fn write(&mut self, key: Vec<u8>, value: Value) {
         let durable = self.durable_commits();
         let known = self.known.entry(key.clone()).or_default();
-        self.open.push((key, known.now.clone()));
+        self.open.push((key.clone(), known.now.clone()));
         known.unreadable = false;
         known.now = value.clone();
         known.ever.insert(value.clone());
-        known.may.insert(value);
+        known.may.insert(value.clone());
+        self.later(&key, value);
         if self.options.sync == SyncMode::Always && durable {
             self.acknowledge();
+        }
+    }
+
+    /// Note what is written to a key while a sync is under way.
+    fn later(&mut self, key: &[u8], value: Value) {
+        if let Some(beside) = &mut self.beside {
+            beside.since.entry(key.to_vec()).or_default().insert(value);
+        }
+    }
+
+    /// All is durable now: what runs beside the engine can make none of it older.
+    fn outrun(&mut self) {
+        if let Some(beside) = &mut self.beside {
+            let now = self.known.iter();
+            beside.covers = now.map(|(k, v)| (k.clone(), v.now.clone())).collect();
+            beside.since.clear();
+        }
+    }
+
+    /// Take the sync that a commit began.
+    fn take_begun(&mut self) {
+        for sync in self.engine().take_begun_syncs() {
+            assert!(self.beside.is_none(), "seed {}: two at once", self.seed);
+            let now = self.known.iter();
+            self.beside = Some(Beside {
+                sync,
+                outcome: None,
+                covers: now.map(|(k, v)| (k.clone(), v.now.clone())).collect(),
+                since: BTreeMap::new(),
+            });
+            self.trace.push("sync begun".into());
+        }
+    }
+
+    /// The sync beside the engine happens, or the engine hears what came of it.
+    fn go_on_beside(&mut self) {
+        let Some(mut beside) = self.beside.take() else {
+            return;
+        };
+        let Some(outcome) = beside.outcome.take() else {
+            beside.outcome = Some(beside.sync.run());
+            self.trace.push(format!("sync ran {:?}", beside.outcome));
+            self.beside = Some(beside);
+            return;
+        };
+        let failed = outcome.is_err();
+        let ended = self.engine().end_sync(&beside.sync, outcome);
+        self.trace.push(format!("sync ended {ended:?}"));
+        if !failed {
+            assert_eq!(ended, Ok(()), "seed {}", self.seed);
+            if self.damaged {
+                return;
+            }
+            for (key, known) in &mut self.known {
+                known.may = beside.since.remove(key).unwrap_or_default();
+                known.may.insert(beside.covers.remove(key).flatten());
+            }
+        } else if ended.is_err() {
+            let refused = self.namespace().set(b"late", b"", 1);
+            assert!(
+                matches!(refused, Err(Error::ReadOnly(_))),
+                "seed {}: {refused:?} after a failed sync",
+                self.seed
+            );
+            // Only what waited for a commit is taken back, and that commit fails.
+            if self.open.is_empty() {
+                return;
+            }
+            assert_eq!(self.engine().commit(0).len(), 1, "seed {}", self.seed);
+            self.refuse();
         }
     }
 
@@ -258,6 +344,7 @@ impl Run {
 
     fn restart(&mut self) {
         self.engine = None;
+        self.beside = None;
         self.open.clear();
         let faults = self.faults;
         // A start that fails has no report, and may have mended something before.
@@ -405,7 +492,8 @@ impl Run {
             0..=44 => self.set(),
             45..=54 => self.delete(),
             55..=69 => self.get(),
-            70..=84 => self.commit(),
+            70..=81 => self.commit(),
+            82..=84 => self.go_on_beside(),
             85 => self.jump(),
             86 => self.scan(),
             87..=89 => self.compact(),
@@ -418,7 +506,7 @@ impl Run {
             99 => self.disk.evict(),
             100 => self.full(),
             101..=103 => self.other_spaces(),
-            _ => {}
+            _ => self.go_on_beside(),
         }
     }
 
@@ -473,9 +561,10 @@ impl Run {
             (Mode::Sequential, true) => self.namespace().stats().next_id.to_le_bytes().to_vec(),
             _ => key,
         };
-        let known = self.known.entry(key).or_default();
+        let known = self.known.entry(key.clone()).or_default();
         known.ever.insert(value.clone());
-        known.may.insert(value);
+        known.may.insert(value.clone());
+        self.later(&key, value);
     }
 
     fn delete(&mut self) {
@@ -531,6 +620,7 @@ impl Run {
         } else {
             self.refuse();
         }
+        self.take_begun();
         self.verify_totals();
     }
 
@@ -538,6 +628,12 @@ impl Run {
         let jumped = self.namespace().jump();
         self.say(format!("jump {jumped:?}"));
         // Whatever was open is now for good, or the next commit says that it failed.
+        if jumped.is_ok() && !self.damaged {
+            for known in self.known.values_mut() {
+                known.may = [known.now.clone()].into();
+            }
+            self.outrun();
+        }
         self.commit();
     }
 
@@ -578,7 +674,9 @@ impl Run {
                 known.unreadable = false;
             }
         }
-        if flushed.is_err() {
+        if flushed.is_ok() {
+            self.outrun();
+        } else {
             // The point of no return may have been passed; only a restart can tell.
             self.engine = None;
             self.restart();
@@ -710,6 +808,11 @@ impl Run {
         self.say(format!("reload {reloaded:?}"));
         match reloaded {
             Ok(report) => {
+                // What was under way is of a namespace that is no more.
+                if let Some(mut stale) = self.beside.take() {
+                    let outcome = stale.outcome.take().unwrap_or_else(|| stale.sync.run());
+                    assert_eq!(self.engine().end_sync(&stale.sync, outcome), Ok(()));
+                }
                 let faults = self.faults;
                 self.disk.set_faults(Faults::default());
                 self.verify_after_restart(&report, false);

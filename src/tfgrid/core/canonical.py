@@ -53,7 +53,7 @@ def parse(data: bytes, kind: type[_T], *, bytes_max: int = limits.document_bytes
             named), TFG-1104 not canonical, TFG-1106 a key outside ASCII.
 
     """
-    name = getattr(kind, "__name__", str(kind))
+    name = getattr(kind, "__name__", str(kind)).lstrip("_")
     if len(data) > bytes_max:
         raise errors.BadInput(
             "TFG-1101", f"document has {len(data)} bytes, the limit is {bytes_max}", where=name

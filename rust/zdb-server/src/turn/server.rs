@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::Timespec;
 use tfgrid_zdb::{Report, DEFAULT_NAMESPACE};
 
@@ -23,6 +23,7 @@ use crate::log::{self, Field, Level};
 use crate::net::{self, Audience, Listener};
 use crate::shared::Shared;
 use crate::turn::connection::{Connection, Peer, Phase, Received};
+use crate::turn::gather::Group;
 use crate::turn::{chores, http, settle};
 
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -33,6 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const ENTRANCES: u64 = LISTENERS - 1;
 const LISTENERS: u64 = u64::MAX - 16;
 const SIGNALS: u64 = u64::MAX;
+/// A sync beside the loop ended.
+const SYNCED: u64 = LISTENERS - 2;
 
 /// The server: all connections and what they share.
 pub struct Server {
@@ -50,6 +53,7 @@ pub struct Server {
     pub(crate) waiting: Vec<usize>,
     pub(crate) timers: BinaryHeap<Reverse<(Instant, usize, u64)>>,
     pub(crate) held: usize,
+    pub(crate) group: Group,
 }
 
 /// Write into the log what was found wrong with the files.
@@ -93,6 +97,9 @@ impl Server {
             let data = EventData::new_u64(LISTENERS + index as u64);
             epoll::add(&epoll, &listener.fd, data, EventFlags::IN)?;
         }
+        if let Some(syncer) = &shared.syncer {
+            epoll::add(&epoll, syncer, EventData::new_u64(SYNCED), EventFlags::IN)?;
+        }
         Ok(Self {
             shared,
             connections: Vec::new(),
@@ -106,6 +113,7 @@ impl Server {
             waiting: Vec::new(),
             timers: BinaryHeap::new(),
             held: 0,
+            group: Group::default(),
         })
     }
 
@@ -116,23 +124,34 @@ impl Server {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         while !self.shared.stop {
-            events.clear();
             let timeout = self.timeout();
-            match epoll::wait(
-                &self.epoll,
-                rustix::buffer::spare_capacity(&mut events),
-                timeout.as_ref(),
-            ) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.wait(&mut events, timeout)?;
             self.shared.tick();
             for event in &events {
                 self.event(event.data.u64(), event.flags);
             }
+            self.gather(&mut events)?;
             self.turn();
         }
         Ok(())
+    }
+
+    /// Wait for events, for so long or for ever.
+    pub(crate) fn wait(
+        &self,
+        events: &mut Vec<Event>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        events.clear();
+        let timeout = timeout.map(|wait| Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: wait.subsec_nanos().into(),
+        });
+        let room = rustix::buffer::spare_capacity(events);
+        match epoll::wait(&self.epoll, room, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Note that something is to be done with a connection at the end of the turn.
@@ -168,6 +187,7 @@ impl Server {
         }
         self.fire();
         settle::settle(self);
+        self.group.close();
         self.cut_removed();
         self.finish();
         chores::run(&mut self.shared);
@@ -179,12 +199,9 @@ impl Server {
         self.shared
     }
 
-    fn timeout(&self) -> Option<Timespec> {
+    fn timeout(&self) -> Option<Duration> {
         if !self.waiting.is_empty() {
-            return Some(Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            });
+            return Some(Duration::ZERO);
         }
         let engine = self
             .shared
@@ -198,28 +215,32 @@ impl Server {
             .min()?;
         let wait = next.saturating_duration_since(Instant::now());
         // Whole milliseconds, rounded up: the engine counts in them, and waking early would be for nothing.
-        let millis = i64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
-        Some(Timespec {
-            tv_sec: millis / 1000,
-            tv_nsec: millis % 1000 * 1_000_000,
-        })
+        let millis = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        Some(Duration::from_millis(millis))
     }
 
     fn event(&mut self, data: u64, flags: EventFlags) {
         if data == SIGNALS {
             self.shared.stop = true;
+        } else if data == SYNCED {
+            self.shared.hear_synced();
         } else if data >= LISTENERS {
             self.accept((data - LISTENERS) as usize);
         } else if data == ENTRANCES {
             self.knocked();
         } else {
             // An event may be of a connection that ended in this turn, and its slot another's.
-            let slot = (data & u64::from(u32::MAX)) as usize;
+            let slot = Self::slot(data);
             let known = self.connections.get(slot).and_then(Option::as_ref);
             if known.is_some_and(|connection| connection.mark(slot) == data) {
                 self.ready(slot, flags);
             }
         }
+    }
+
+    /// The slot in the mark of an event; of a connection only if its own mark is the same.
+    pub(crate) fn slot(data: u64) -> usize {
+        (data & u64::from(u32::MAX)) as usize
     }
 
     fn accept(&mut self, index: usize) {
@@ -331,7 +352,7 @@ impl Server {
         }
     }
 
-    fn receive(&mut self, slot: usize) {
+    pub(crate) fn receive(&mut self, slot: usize) {
         let Some(connection) = self.connections[slot].as_mut() else {
             return;
         };

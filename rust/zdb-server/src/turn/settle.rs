@@ -18,6 +18,7 @@ pub(crate) fn settle(server: &mut Server) {
         .next_due_ms()
         .is_some_and(|at| at <= shared.now_ms());
     if due || !shared.unsettled.is_empty() {
+        shared.await_overdue();
         shared.commit();
     }
     if !shared.failures.is_empty() {

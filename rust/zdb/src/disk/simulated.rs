@@ -3,12 +3,13 @@
 //! What is written is visible at once and durable after a sync. A power cut keeps, loses or tears
 //! every unsynced write, sector by sector and in no order. Changes of folders that were not synced survive
 //! as a prefix, as with a journal, of each root by itself, or by chance. A failed sync leaves bytes visible
-//! that will never be durable, as Linux does; they stay visible until the cache is dropped or the power
-//! goes. Calls can be made to fail or to lie (`Faults`), the disk can be full, and bytes at rest can be
+//! that will never be durable, and each open file hears of it once, as on Linux; they stay visible until the
+//! cache is dropped or the power goes. Calls can be made to fail or to lie (`Faults`), the disk can be full, and bytes at rest can be
 //! damaged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::faults::{omitted, Change, Dice, Faults, Omissions};
@@ -23,6 +24,8 @@ struct Inode {
     promised: usize,
     /// Whether it was found to be shorter.
     shortened: bool,
+    /// Syncs that failed.
+    failures: u64,
 }
 
 impl Inode {
@@ -108,6 +111,8 @@ pub struct SimulatedFile {
     state: Arc<Mutex<State>>,
     inode: usize,
     path: String,
+    /// Failed syncs of the file that this handle was told of.
+    told: AtomicU64,
 }
 
 fn error(what: &str) -> io::Error {
@@ -316,6 +321,7 @@ impl Disk for SimulatedDisk {
             state: Arc::clone(&self.state),
             inode,
             path: path.to_owned(),
+            told: state.inodes[inode].failures.into(),
         })
     }
 
@@ -478,13 +484,16 @@ impl DiskFile for SimulatedFile {
                 Err(_) => change.tear(&mut inode.durable, dice),
             }
         }
+        inode.failures += u64::from(failed.is_err());
+        let told = self.told.swap(inode.failures, Ordering::Relaxed);
         if omitted(omissions.sync_error, &self.path) {
             return Ok(());
         }
-        if failed.is_ok() {
-            inode.promised = inode.visible.len();
+        if told < inode.failures {
+            return Err(error("injected failure of a sync"));
         }
-        failed
+        inode.promised = inode.visible.len();
+        Ok(())
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::rotate::begin_files;
-use super::{compact, Counters, Namespace, Settings};
+use super::{beside, compact, Counters, Namespace, Settings};
 use crate::canary::{sings, Canary};
 use crate::format::{SegmentHeader, Uid, SEGMENT_HEADER_BYTES};
 use crate::index::Totals;
@@ -46,7 +46,8 @@ impl<D: Disk> Namespace<D> {
         // The manifest comes last: without it the files are an attempt, and hold nothing.
         let manifest = namespace.manifest.clone();
         namespace.save(manifest)?;
-        namespace.add_segment(Some(data), first_id, true);
+        let data = namespace.admit(data);
+        namespace.add_segment(data, first_id, true);
         namespace.indexes.push(Some(index));
         namespace.totals.end = SEGMENT_HEADER_BYTES;
         (namespace.written, namespace.synced) = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
@@ -76,6 +77,7 @@ impl<D: Disk> Namespace<D> {
             failed: None,
             read_only: None,
             unsynced_since_ms: None,
+            beside: beside::Beside::default(),
             index_patience: 0,
             last_id: [0; 8],
             dirty: std::collections::BTreeSet::new(),
@@ -200,6 +202,7 @@ impl<D: Disk> Namespace<D> {
             self.remove_files(old.into_iter());
         }
         self.drop_unfinished(files, report)?;
+        self.expect_keys();
         let mut sound = true;
         for file in self.manifest.first..=self.manifest.last {
             sound = self.load_file(file, report)?;

@@ -2,10 +2,10 @@
 
 use super::Namespace;
 use crate::canary::{sings, Canary};
-use crate::format::RecordHeader;
+use crate::format::{RecordHeader, RECORD_HEADER_BYTES};
 use crate::index::{is_some, Entry, Index, NOWHERE};
 use crate::table::{Class, Location};
-use crate::{Direction, Disk, Error, Mode, Place, Result, Scratch};
+use crate::{Direction, Disk, Error, Mode, Place, Result, Scratch, KEY_BYTES_MAX};
 
 impl<D: Disk> Namespace<D> {
     /// Put a record into the index.
@@ -146,7 +146,7 @@ impl<D: Disk> Namespace<D> {
     }
 
     pub(super) fn key_at(&self, place: Place, scratch: &mut Scratch) -> Result<Option<Vec<u8>>> {
-        match self.fetch(place, 0, scratch) {
+        match self.fetch(place, RECORD_HEADER_BYTES + KEY_BYTES_MAX, scratch) {
             Ok(header) => Ok(header.map(|header| scratch.record_key(&header).to_vec())),
             Err(Error::Damaged { .. }) => Ok(None),
             Err(error) => Err(error),

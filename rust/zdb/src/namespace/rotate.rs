@@ -56,7 +56,8 @@ impl<D: Disk> Namespace<D> {
                 self.index_bytes_closed += closed.bytes();
             }
         }
-        self.add_segment(Some(data), first_id, true);
+        let data = self.admit(data);
+        self.add_segment(data, first_id, true);
         self.indexes.push(Some(index));
         let end = SEGMENT_HEADER_BYTES;
         self.totals = Totals {

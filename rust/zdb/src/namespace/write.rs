@@ -13,7 +13,7 @@ use crate::{
 /// Index entries that are written together.
 const INDEX_BATCH_ENTRIES: usize = 4096;
 /// Index entries that may wait for an fsync: so many records are synced early.
-const INDEX_WAITING_MAX: usize = 16 * INDEX_BATCH_ENTRIES;
+pub(super) const INDEX_WAITING_MAX: usize = 16 * INDEX_BATCH_ENTRIES;
 /// Data bytes after which index entries are written although they are few: what a start must read.
 const INDEX_BATCH_DATA_BYTES: u32 = 16 << 20;
 /// A buffer that grew beyond this is given back after its commit.
@@ -135,7 +135,7 @@ impl<D: Disk> Namespace<D> {
             return Ok(false);
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        let same = match self.fetch(header.meta.place, header.total(), &mut scratch) {
+        let same = match self.glance(old.location, header.total(), &mut scratch) {
             Ok(Some(header)) => match self.complete(&header, &mut scratch) {
                 Ok(()) => Ok(scratch.record(&header).payload == payload),
                 // What is damaged is not the same: the new version is written.
@@ -264,6 +264,9 @@ impl<D: Disk> Namespace<D> {
         };
         let due = match self.settings.sync {
             SyncMode::Always | SyncMode::Group => true,
+            SyncMode::Interval(period) if self.settings.sync_beside => {
+                !self.begin_sync(now_ms, period)
+            }
             SyncMode::Interval(period) => {
                 let many = self.active_index().waiting() >= INDEX_WAITING_MAX;
                 many || now_ms.saturating_sub(since) >= period
@@ -281,6 +284,11 @@ impl<D: Disk> Namespace<D> {
     /// When a commit is due although nothing is written.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         match self.settings.sync {
+            // The end of a sync that is under way is another occasion.
+            SyncMode::Interval(_) if self.beside.under_way.is_some() => None,
+            SyncMode::Interval(period) if self.settings.sync_beside => {
+                Some(self.unsynced_since_ms? + period.div_ceil(2))
+            }
             SyncMode::Interval(period) => Some(self.unsynced_since_ms? + period),
             _ => None,
         }
@@ -334,14 +342,7 @@ impl<D: Disk> Namespace<D> {
 
     fn sync_data(&mut self) -> Result<()> {
         if let Err(error) = self.active().handle.sync() {
-            // The system may have dropped what it could not write and report success next time:
-            // nothing since the last success is known to be there, so nothing more is built on it.
-            bump(&self.counters.data_errors);
-            let reason = format!("fsync of data file {} failed: {error}", self.manifest.last);
-            self.take_back();
-            self.unsynced_since_ms = None;
-            self.read_only = Some(reason.clone());
-            return Err(Error::ReadOnly(reason));
+            return Err(self.distrust(self.manifest.last, &error));
         }
         self.synced = self.written;
         self.unsynced_since_ms = None;
@@ -349,7 +350,7 @@ impl<D: Disk> Namespace<D> {
     }
 
     /// Undo in memory every write since the last commit.
-    fn take_back(&mut self) {
+    pub(super) fn take_back(&mut self) {
         if sings(Canary::FailureShown) {
             self.undo.clear();
         }
@@ -373,10 +374,13 @@ impl<D: Disk> Namespace<D> {
         self.written = self.written.min(self.totals.end);
         let end = u64::from(self.written);
         self.active_mut().bytes = end;
+        if let Some(cached) = &self.active().cached {
+            cached.cut(self.written);
+        }
     }
 
     /// Write index entries when enough of them wait. They are a shadow: a failure is counted, no more.
-    fn write_index_batch(&mut self) {
+    pub(super) fn write_index_batch(&mut self) {
         let durable = match self.settings.sync {
             SyncMode::None => self.written,
             _ if sings(Canary::IndexEarly) => self.written,

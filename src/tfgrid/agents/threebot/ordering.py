@@ -167,7 +167,8 @@ class Ordering:
             if left <= 0:
                 raise errors.StillGoing(
                     "TFG-4513", f"the contract is {state.phase} after {timeout_seconds:.0f} s",
-                    where=which, hint=f"tfgrid contract why {which[:10]}", phase=state.phase,
+                    where=which, phase=state.phase,
+                    hint=f"repeat the command to go on, or tfgrid contract why {which[:10]}",
                 )  # fmt: skip
             await self._follower.sync(wait_seconds=max(1, round(min(_POLL_SECONDS, left))))
 

@@ -1,5 +1,8 @@
 """A container's root file system and namespaces: planned as changes, taken down from any state.
 
+It is made in two steps: a room, which does not depend on the image and can be made while that is
+checked, and then the root in it, of the image that was found good.
+
 The image is shared and stays root's; the lower is a clone of its mount in which every owner is
 shifted into the container's range. The upper lies on a file system of its own whose size is the
 quota. It is owned by the range and not idmapped: the kernel makes an overlay's work folder as the
@@ -14,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,76 +27,85 @@ from tfgrid.jumpscale.executors import Native
 from tfgrid.jumpscale.sal import disks, links, mounts, namespaces
 from tfgrid.jumpscale.sal.change import Change
 
-__all__ = ["make", "open_way", "plan", "take_down"]
+__all__ = ["Room", "furnish", "make_room", "open_way", "plan", "take_down"]
 
 _LOOP_SECONDS_MAX: Final = 2.0
 _TEMPLATES_MAX: Final = 16
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What a container needs whatever its image is: a range of ids, namespaces, and a disk."""
+
+    uid_base: int
+    disk_bytes: int
+
+
 def plan(
     spec: Spec, layout: Layout, uid_base: int
-) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
-    """Two lines of changes that do not meet: namespaces with the lower, and the disk. Pure."""
-    count = limits.uids_per_container
-    ids = namespaces.IdMap(base=uid_base, count=count)
-    lower = (
+) -> tuple[tuple[Change, ...], tuple[Change, ...], tuple[Change, ...]]:
+    """Three lines of changes: namespaces beside the disk, and after both the root. Pure."""
+    return (
+        _namespaces(layout, uid_base),
+        _disk(layout, spec.limits.disk_bytes),
+        _root(spec, layout, uid_base),
+    )
+
+
+def _namespaces(layout: Layout, uid_base: int) -> tuple[Change, ...]:
+    ids = namespaces.IdMap(base=uid_base, count=limits.uids_per_container)
+    return (
         namespaces.Pin(user=layout.userns, net=layout.netns, ids=ids),
         links.LinkSet(netns=layout.netns, name="lo", up=True),
+    )
+
+
+def _disk(layout: Layout, disk_bytes: int) -> tuple[Change, ...]:
+    return (
+        disks.DiskCopy(template=layout.template(disk_bytes), path=layout.disk),
+        disks.DiskMount(path=layout.disk, target=layout.disk_mount),
+    )
+
+
+def _root(spec: Spec, layout: Layout, uid_base: int) -> tuple[Change, ...]:
+    return (
         mounts.IdmappedClone(
             source=spec.image,
             target=layout.lower,
             userns=layout.userns,
             base=uid_base,
-            count=count,
+            count=limits.uids_per_container,
             read_only=True,
         ),
-    )
-    return lower, _disk(spec, layout)
-
-
-def _disk(spec: Spec, layout: Layout) -> tuple[Change, ...]:
-    return (
-        disks.DiskCopy(template=layout.template(spec.limits.disk_bytes), path=layout.disk),
-        disks.DiskMount(path=layout.disk, target=layout.disk_mount),
-    )
-
-
-def _overlay(layout: Layout) -> Change:
-    return mounts.Overlay(
-        target=layout.root,
-        lower=(layout.lower,),
-        upper=layout.disk_mount / "upper",
-        work=layout.disk_mount / "work",
-        flags=("nosuid", "nodev"),
+        mounts.Overlay(
+            target=layout.root,
+            lower=(layout.lower,),
+            upper=layout.disk_mount / "upper",
+            work=layout.disk_mount / "work",
+            flags=("nosuid", "nodev"),
+        ),
     )
 
 
-def make(spec: Spec, layout: Layout, claim: Callable[[], int]) -> int:
-    """Make namespaces, mounts and the files in /etc; a fault leaves remnants for `take_down`.
+def make_room(layout: Layout, disk_bytes: int, claim: Callable[[], int]) -> Room:
+    """Make all that does not depend on the image; a fault leaves remnants for `take_down`.
 
     Args:
-        spec: what the container shall be.
-        layout: where its parts go.
+        layout: where the container's parts are.
+        disk_bytes: the quota of its disk.
         claim: takes a range of ids for it; returns the first.
 
-    Returns:
-        The first id of its range.
-
     Raises:
-        errors.BadInput: TFG-3102, the image's directory is not there.
         errors.Failed, errors.MachineLacks: as the changes do.
 
     """
-    if not spec.image.is_dir():
-        raise errors.BadInput("TFG-3102", "the image's directory is missing", where=str(spec.image))
     _make_folders(layout)
-    # Side by side: each takes some ten milliseconds, most of it waiting.
+    # Side by side: each takes some milliseconds, most of it waiting.
     with ThreadPoolExecutor(max_workers=1) as aside:
-        made = aside.submit(_make_disk, spec, layout)
+        made = aside.submit(_make_disk, layout, disk_bytes)
         try:
             uid_base = claim()
-            Native().apply(plan(spec, layout, uid_base)[0])
-            _write_files(spec, layout)
+            Native().apply(_namespaces(layout, uid_base))
         finally:
             wait([made])
         made.result()
@@ -100,13 +113,26 @@ def make(spec: Spec, layout: Layout, claim: Callable[[], int]) -> int:
     upper.mkdir(mode=0o755)
     work.mkdir(mode=0o700)
     os.chown(upper, uid_base, uid_base)
-    _overlay(layout).perform()
-    return uid_base
+    return Room(uid_base=uid_base, disk_bytes=disk_bytes)
 
 
-def _make_disk(spec: Spec, layout: Layout) -> None:
-    _make_template(layout.template(spec.limits.disk_bytes), spec.limits.disk_bytes)
-    Native().apply(_disk(spec, layout))
+def furnish(spec: Spec, layout: Layout, room: Room) -> None:
+    """Mount a verified image in a room and write the files in /etc; a fault leaves remnants.
+
+    Raises:
+        errors.BadInput: TFG-3102, the image's directory is not there.
+        errors.Failed: as the changes do.
+
+    """
+    if not spec.image.is_dir():
+        raise errors.BadInput("TFG-3102", "the image's directory is missing", where=str(spec.image))
+    Native().apply(_root(spec, layout, room.uid_base))
+    _write_files(spec, layout)
+
+
+def _make_disk(layout: Layout, disk_bytes: int) -> None:
+    _make_template(layout.template(disk_bytes), disk_bytes)
+    Native().apply(_disk(layout, disk_bytes))
 
 
 def _write_files(spec: Spec, layout: Layout) -> None:

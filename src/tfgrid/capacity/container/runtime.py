@@ -14,7 +14,7 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -102,25 +102,67 @@ class Runtime:
 
         """
         async with self._alone(spec.name):
+            with cgroups.moving(self._tree):
+                return await self._ensure(spec, None)
+
+    async def create_checked(self, name: str, disk_bytes: int, spec: Awaitable[Spec]) -> Status:
+        """As `create`, while whoever is awaited for the specification still checks the image.
+
+        What does not depend on the image is made beside that check; nothing of the image is mounted
+        before `spec` has answered.
+
+        Raises:
+            errors.GridError: what stood in the way, the check's refusal among it; what was begun is
+                removed.
+
+        """
+        async with self._alone(name):
+            with cgroups.moving(self._tree):
+                checked = asyncio.ensure_future(spec)
+                try:
+                    room = await self._room_if_free(name, disk_bytes)
+                    found = await checked
+                    assert (found.name, found.limits.disk_bytes) == (name, disk_bytes)
+                    return await self._ensure(found, room)
+                except BaseException:
+                    checked.cancel()
+                    await asyncio.gather(checked, return_exceptions=True)
+                    if (there := await self._status(name)) and there.phase == "broken":
+                        await asyncio.shield(self._remove(name, grace_seconds=0))
+                    raise
+
+    async def _room_if_free(self, name: str, disk_bytes: int) -> rootfs.Room | None:
+        if await self._status(name) is not None:
+            return None
+        return await asyncio.to_thread(self._make_room, name, disk_bytes)
+
+    def _make_room(self, name: str, disk_bytes: int) -> rootfs.Room:
+        rootfs.open_way(self._run_dir)
+        self._crun_root.mkdir(mode=0o700, exist_ok=True)
+        claimant = self._claimant(name)
+        return rootfs.make_room(self.layout(name), disk_bytes, lambda: self._ranges.uids(claimant))
+
+    async def _ensure(self, spec: Spec, room: rootfs.Room | None) -> Status:
+        if room is None:
             there = await self._status(spec.name)
             if there and there.digest == spec.digest and there.phase in {"created", "running"}:
                 return there
             if there:
                 await self._remove(spec.name, grace_seconds=0)
-            try:
-                await self._create(spec)
-            except BaseException:
-                await asyncio.shield(self._remove(spec.name, grace_seconds=0))
-                raise
-            made = await self._status(spec.name)
-            assert made, "what was just made is there"
-            return made
+        try:
+            launched = await self._create(spec, room)
+        except BaseException:
+            await asyncio.shield(self._remove(spec.name, grace_seconds=0))
+            raise
+        made = self._read(spec.name, {launched.name: launched})
+        assert made, "what was just made is there"
+        return made
 
-    async def _create(self, spec: Spec) -> None:
+    async def _create(self, spec: Spec, room: rootfs.Room | None) -> Launched:
         layout = self.layout(spec.name)
-        base = await asyncio.to_thread(self._prepare, spec, layout)
+        base = await asyncio.to_thread(self._prepare, spec, layout, room)
         line = crun.create_line(self._crun_root, spec.name, layout.bundle, layout.pid_file)
-        await self._launcher.spawn(
+        return await self._launcher.spawn(
             Spawn(
                 name=_PREFIX + spec.name,
                 argv=line,
@@ -130,14 +172,13 @@ class Runtime:
             )
         )
 
-    def _prepare(self, spec: Spec, layout: Layout) -> int:
-        rootfs.open_way(self._run_dir)
-        self._crun_root.mkdir(mode=0o700, exist_ok=True)
-        base = rootfs.make(spec, layout, lambda: self._ranges.uids(self._claimant(spec.name)))
+    def _prepare(self, spec: Spec, layout: Layout, room: rootfs.Room | None) -> int:
+        room = room or self._make_room(spec.name, spec.limits.disk_bytes)
+        rootfs.furnish(spec, layout, room)
         config = config_json(
             spec,
             layout,
-            uid_base=base,
+            uid_base=room.uid_base,
             group=self.group(spec.name),
             open_files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
             seccomp_filter=bpf.node_filter(),
@@ -145,7 +186,7 @@ class Runtime:
         record = {"name": spec.name, "digest": spec.digest, "limits": asdict(spec.limits)}
         _write(layout.bundle / "config.json", config)
         _write(layout.record, record)
-        return base
+        return room.uid_base
 
     async def start(self, name: str) -> Status:
         """Read the limits back and let a container run; does nothing if it runs or has run.

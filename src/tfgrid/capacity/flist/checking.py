@@ -14,6 +14,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,18 +78,19 @@ class _Check:
         """Check some entries; what `check_tree` raises."""
         buffer = getattr(_own, "buffer", None) or bytearray(limits.chunk_bytes_max)
         _own.buffer = buffer
-        for entry in entries:
-            try:
-                self._entry(entry, buffer)
-            except OSError as fault:
-                raise errors.VerificationFailed(
-                    "TFG-3234", f"/{entry.path} cannot be read: {fault.strerror}",
-                    where=entry.path, hint=_HINT,
-                ) from fault  # fmt: skip
+        with closing(_Parent(self.root)) as parent:
+            for entry in entries:
+                try:
+                    self._entry(entry, parent, buffer)
+                except OSError as fault:
+                    raise errors.VerificationFailed(
+                        "TFG-3234", f"/{entry.path} cannot be read: {fault.strerror}",
+                        where=entry.path, hint=_HINT,
+                    ) from fault  # fmt: skip
 
-    def _entry(self, entry: Entry, buffer: bytearray) -> None:
+    def _entry(self, entry: Entry, parent: _Parent, buffer: bytearray) -> None:
         if isinstance(entry, Symlink):
-            self._symlink(entry)
+            self._symlink(entry, *parent.of(entry.path))
         elif isinstance(entry, Link):
             self._link(entry)
         else:
@@ -141,24 +143,20 @@ class _Check:
                 "TFG-3234", f"{name!a} is missing in /{entry.path}", where=entry.path, hint=_HINT
             )
 
-    def _symlink(self, entry: Symlink) -> None:
-        parent, name = beneath.open_parent(self.root, entry.path)
-        try:
-            about = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if not stat.S_ISLNK(about.st_mode):
-                raise errors.VerificationFailed(
-                    "TFG-3234", f"/{entry.path} is no link", where=entry.path, hint=_HINT
-                )
-            if os.readlink(name, dir_fd=parent) != entry.target:
-                raise _altered(entry)
-            if (about.st_uid, about.st_gid) != (entry.uid, entry.gid):
-                raise _differs(entry, "owner")
-            if about.st_mtime_ns != entry.mtime * 1_000_000_000 or about.st_nlink != 1:
-                raise _differs(entry, "time or number of links")
-            if os.listxattr(f"/proc/self/fd/{parent}/{name}", follow_symlinks=False):
-                raise _differs(entry, "extended attributes")
-        finally:
-            os.close(parent)
+    def _symlink(self, entry: Symlink, parent: int, name: str) -> None:
+        about = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISLNK(about.st_mode):
+            raise errors.VerificationFailed(
+                "TFG-3234", f"/{entry.path} is no link", where=entry.path, hint=_HINT
+            )
+        if os.readlink(name, dir_fd=parent) != entry.target:
+            raise _altered(entry)
+        if (about.st_uid, about.st_gid) != (entry.uid, entry.gid):
+            raise _differs(entry, "owner")
+        if about.st_mtime_ns != entry.mtime * 1_000_000_000 or about.st_nlink != 1:
+            raise _differs(entry, "time or number of links")
+        if os.listxattr(f"/proc/self/fd/{parent}/{name}", follow_symlinks=False):
+            raise _differs(entry, "extended attributes")
 
     def _link(self, entry: Link) -> None:
         about = []
@@ -170,6 +168,30 @@ class _Check:
                 os.close(parent)
         if not os.path.samestat(*about):
             raise _differs(entry, "link target")
+
+
+class _Parent:
+    """The directory that the last link was in, still open: neighbours in a listing share it."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._path = ""
+        self._descriptor = -1
+
+    def of(self, path: str) -> tuple[int, str]:
+        """As `beneath.open_parent`; the descriptor is good until the next call."""
+        parent, _, name = path.rpartition("/")
+        if self._descriptor < 0 or parent != self._path:
+            self.close()
+            self._descriptor, name = beneath.open_parent(self._root, path)
+            self._path = parent
+        return self._descriptor, name
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 _HINT = "the node's disk was changed; the image is fetched again"

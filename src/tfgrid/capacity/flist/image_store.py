@@ -37,6 +37,8 @@ __all__ = ["Image", "ImageStore"]
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _BLOCK_BYTES: Final = 4096
+_PARSED_IMAGES_MAX: Final = 4
+_PARSED_ENTRIES_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class ImageStore:
         self.directory = directory
         self.workers = workers
         self._serial = itertools.count()
+        self._parsed: dict[Digest, tuple[Entry, ...]] = {}
         self._locks = WeakValueDictionary[Digest, asyncio.Lock]()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("incoming", "making", "trees", "discarded"):
@@ -226,9 +229,22 @@ class ImageStore:
         metadata = self._read(digest, "metadata")
         if canonical.digest(metadata) != image.manifest.root:
             raise _own(digest, "metadata")
-        entries = read_entries(metadata, image.manifest)
-        checking.check_tree(image.path, entries, workers=self.workers)
+        checking.check_tree(image.path, self._entries(metadata, image), workers=self.workers)
         return image
+
+    def _entries(self, metadata: bytes, image: Image) -> tuple[Entry, ...]:
+        """The entries of metadata whose digest was held against the manifest just now.
+
+        The same bytes have the same entries, so those of the last few images are remembered: to
+        parse them takes as long as to compare the tree with them.
+        """
+        entries = self._parsed.get(image.digest)
+        if entries is None:
+            entries = read_entries(metadata, image.manifest)
+            if len(entries) <= _PARSED_ENTRIES_MAX:
+                others = list(self._parsed.items())[1 - _PARSED_IMAGES_MAX :]
+                self._parsed = {**dict(others), image.digest: entries}
+        return entries
 
     def _read(self, digest: Digest, name: str) -> bytes:
         try:

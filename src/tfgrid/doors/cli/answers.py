@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from tfgrid.core.units import Capacity, Money
+from tfgrid.doors.cli.machine_answers import Check, Doctor, Down, Part, Status, Up, Version
+from tfgrid.doors.cli.schema import Answer, Row
 
 __all__ = [
     "SCHEMAS",
@@ -19,6 +21,7 @@ __all__ = [
     "Approver",
     "Check",
     "Completion",
+    "Config",
     "Contract",
     "Demo",
     "Deployed",
@@ -30,6 +33,7 @@ __all__ = [
     "Lint",
     "LogLine",
     "Node",
+    "PageCount",
     "Part",
     "Plan",
     "PlanRow",
@@ -37,6 +41,7 @@ __all__ = [
     "Proof",
     "ReceiptRow",
     "Recipe",
+    "Setting",
     "Signed",
     "Status",
     "Topic",
@@ -52,82 +57,6 @@ __all__ = [
     "ZdbReport",
     "ZdbServe",
 ]
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of all answers; subclass with `tag` as the schema's name."""
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of parts of answers."""
-
-
-class Version(Answer, frozen=True, tag="tfgrid.version/1", tag_field="schema"):
-    """`--version`."""
-
-    version: str
-
-
-class Check(Row, frozen=True):
-    """One line of the doctor's."""
-
-    name: str
-    level: str
-    finding: str
-    means: str
-    cure: str
-
-
-class Doctor(Answer, frozen=True, tag="tfgrid.doctor/1", tag_field="schema"):
-    """`doctor`: what this machine has and lacks."""
-
-    blocking: int
-    notes: int
-    checks: list[Check]
-
-
-class Part(Row, frozen=True):
-    """One process of a grid and how it fares; `detail` says why where it is not ready."""
-
-    name: str
-    kind: str
-    state: str
-    pid: int
-    detail: str
-
-
-class Up(Answer, frozen=True, tag="tfgrid.up/1", tag_field="schema"):
-    """`up`: the grid that runs now, and what had to be started for it."""
-
-    directory: str
-    ledger: str
-    edge: str
-    certificate: str
-    started: list[str]
-    parts: list[Part]
-
-
-class Down(Answer, frozen=True, tag="tfgrid.down/1", tag_field="schema"):
-    """`down`: what was stopped, and with `--purge` what is left, which is nothing."""
-
-    directory: str
-    stopped: list[str]
-    purged: bool
-    left: list[str]
-
-
-class Status(Answer, frozen=True, tag="tfgrid.status/1", tag_field="schema"):
-    """`status`: every part of the grid, its ledger's head and what its 3Bot says."""
-
-    directory: str
-    ledger: str
-    edge: str
-    entries: int
-    head_at: str
-    parts: list[Part]
-    report: str
-    report_at: str
-    contracts: dict[str, int]
 
 
 class Node(Answer, frozen=True, tag="tfgrid.node/1", tag_field="schema"):
@@ -217,7 +146,7 @@ class Deployed(Answer, frozen=True, tag="tfgrid.deployed/1", tag_field="schema")
     urls: list[str]
     approved: int
     needed: int
-    asked: list[str] = []
+    asked: list[str] = msgspec.field(default_factory=list)
 
 
 class WorkloadRow(Row, frozen=True):
@@ -282,7 +211,10 @@ class Why(Answer, frozen=True, tag="tfgrid.why/1", tag_field="schema"):
 
 
 class Signed(Answer, frozen=True, tag="tfgrid.signed/1", tag_field="schema"):
-    """`contract sign`, `reject`, `cancel`: the approval, and the count after it."""
+    """`contract sign`, `reject`, `cancel`: the approval, and the count after it.
+
+    `subject` is the hash that was signed, `places` lists WORKLOAD on NODE.
+    """
 
     contract: str
     name: str
@@ -293,7 +225,10 @@ class Signed(Answer, frozen=True, tag="tfgrid.signed/1", tag_field="schema"):
     approved: int
     needed: int
     phase: str
-    waiting: list[str] = []
+    waiting: list[str] = msgspec.field(default_factory=list)
+    subject: str = ""
+    places: list[str] = msgspec.field(default_factory=list)
+    price_per_day: Money | None = None
 
 
 class Proof(Answer, frozen=True, tag="tfgrid.proof/1", tag_field="schema"):
@@ -324,7 +259,7 @@ class Verified(Answer, frozen=True, tag="tfgrid.verified/1", tag_field="schema")
 
 
 class Recipe(Answer, frozen=True, tag="tfgrid.recipe/1", tag_field="schema"):
-    """`recipe list`, `show`, `publish`: a published recipe."""
+    """`recipe list`, `show`, `publish`: a recipe; `state` says what was done with it."""
 
     name: str
     version: str
@@ -334,6 +269,7 @@ class Recipe(Answer, frozen=True, tag="tfgrid.recipe/1", tag_field="schema"):
     parameters: list[dict[str, Any]]
     workloads: list[str]
     deploy_quorum: str
+    state: str = "published"
 
 
 class Finding(Row, frozen=True):
@@ -377,14 +313,27 @@ class LogLine(Answer, frozen=True, tag="tfgrid.log/1", tag_field="schema"):
     text: str
 
 
+class PageCount(Row, frozen=True):
+    """How often a page was asked while a plug was out, and how often it answered."""
+
+    url: str
+    asked: int
+    answered: int
+
+
 class Plug(Answer, frozen=True, tag="tfgrid.plug/1", tag_field="schema"):
-    """`demo unplug`, `demo replug`: what was pulled or put back, and which pages answered."""
+    """`demo unplug`, `demo replug`: what was pulled or put back, and which pages answered.
+
+    `carried` lists what contracts have on a node, as CONTRACT/WORKLOAD.
+    """
 
     part: str
     action: str
     urls: list[str]
     asked: int
     answered: int
+    carried: list[str] = msgspec.field(default_factory=list)
+    pages: list[PageCount] = msgspec.field(default_factory=list)
 
 
 class Demo(Answer, frozen=True, tag="tfgrid.demo/1", tag_field="schema"):
@@ -398,6 +347,20 @@ class Demo(Answer, frozen=True, tag="tfgrid.demo/1", tag_field="schema"):
     wrote_through: str
     read_through: str
     proof: str
+
+
+class Setting(Row, frozen=True):
+    """A setting, what it came to, and who said so."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class Config(Answer, frozen=True, tag="tfgrid.config/1", tag_field="schema"):
+    """`config show`: what a command would go by."""
+
+    entries: list[Setting]
 
 
 class Topic(Answer, frozen=True, tag="tfgrid.topic/1", tag_field="schema"):

@@ -22,7 +22,10 @@ def verify(file: Path, ledger: str) -> answers.Verified:
 
     """
     if not file.is_file():
-        raise errors.NotFound("TFG-5006", f"there is no file {file}", where=str(file.absolute()))
+        raise errors.NotFound(
+            "TFG-5006", f"there is no file {file}", where=str(file.absolute()),
+            hint="tfgrid contract proof NAME -o FILE writes one",
+        )  # fmt: skip
     if file.stat().st_size > limits.response_bytes_max:
         raise errors.BadInput("TFG-5014", "larger than a proof can be", where=str(file))
     registry = bcdb.registry(farm.kinds(), contract.kinds())

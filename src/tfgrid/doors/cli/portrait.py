@@ -65,7 +65,7 @@ def contract_answer(session: Session, state: contract.ContractState) -> answers.
         approved=tally.approved, needed=tally.needed,
         approvers=approvers(session, rule, tally.votes),
         workloads=_workloads(session, state), receipts=_receipts(session, state),
-        urls=urls(session, state.proposal),
+        urls=[] if state.phase in contract.PHASES_FINAL else urls(session, state.proposal),
     )  # fmt: skip
 
 
@@ -76,9 +76,7 @@ def _workloads(session: Session, state: contract.ContractState) -> list[answers.
     addresses = _addresses(state.proposal.placement, agreed)
     rows = []
     for assignment in state.proposal.placement.assignments:
-        fact = state.receipt(assignment.node, assignment.workload)
-        part = state.receipt(assignment.node)
-        latest = fact or part
+        latest = state.standing(assignment.node, assignment.workload)
         rows.append(
             answers.WorkloadRow(
                 workload=assignment.workload, kind=_kind(agreed[assignment.workload]),
@@ -141,7 +139,8 @@ def contracts_text(settings: Settings, found: Sequence[answers.Contract]) -> str
 
 def contract_text(settings: Settings, answer: answers.Contract) -> str:
     """One contract in full."""
-    signatures = ", ".join(f"{a.name} {a.decision or 'not yet'}" for a in answer.approvers)
+    unsaid = "not yet" if answer.approved < answer.needed else "not needed"
+    signatures = ", ".join(f"{a.name} {a.decision or unsaid}" for a in answer.approvers)
     facts = render.field_list(
         [
             ("contract", f"{answer.name}  {answer.contract}"),

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, str]] = {
     "farm": "Farms: list.",
     "logs": "What a workload wrote.",
     "zdb": "Zero-DB: serve, info, check, repair, rebuild, dump.",
+    "config": "Settings: show, and who said them.",
     "help": "Error codes, exit codes, environment.",
     "completion": "Completion for bash, zsh or fish.",
 }
@@ -69,6 +70,10 @@ def load(word: str) -> click.Command:
             from tfgrid.doors.cli.nouns import logs
 
             return logs.COMMANDS[word]
+        case "config":
+            from tfgrid.doors.cli.nouns import config
+
+            return config.COMMANDS[word]
         case "zdb":
             from tfgrid.doors.cli.nouns import zdb
 

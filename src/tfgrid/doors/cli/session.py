@@ -1,57 +1,38 @@
 """The grid, ledger and identity that one command speaks with.
 
-The grid is found by `--grid`, else by `--context` in `$XDG_CONFIG_HOME/tfgrid/config.toml`, else in
-the default place. What was verified of its ledger is kept in the grid's directory, so that the next
-command verifies only what is new.
+Which grid is meant, `frame.sources` has decided. What was verified of its ledger is kept in the
+grid's directory, so that the next command verifies only what is new.
 """
 
 from __future__ import annotations
 
 import difflib
 import fcntl
-import os
-import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
+import tfgrid
 from tfgrid.core import errors, ids, units
 from tfgrid.core.clock import SystemClock
 from tfgrid.core.identity import Keyring
 from tfgrid.core.store import DirectoryStore, MemoryStore, Store
 from tfgrid.core.transport import Transport
 from tfgrid.doors import localgrid
-from tfgrid.doors.cli.frame import Settings
+from tfgrid.doors.cli.frame import Kind, Settings, remember
+from tfgrid.doors.cli.rules_version import rules_version
 from tfgrid.jumpscale import clients
 from tfgrid.ledger import bcdb, contract, farm
 
 __all__ = ["Session", "expand", "grid_directory"]
 
+_PACKAGE: Final = Path(tfgrid.__file__).parent
+
 
 def grid_directory(settings: Settings) -> Path | None:
-    """The directory that `--grid` or `--context` names; None for the default place.
-
-    Raises:
-        errors.NotFound: TFG-5008, no such context.
-
-    """
-    if settings.grid:
-        return Path(settings.grid).absolute()
-    if not settings.context:
-        return None
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    file = home / "tfgrid" / "config.toml"
-    known: dict[str, dict[str, str]] = {}
-    if file.exists():
-        known = tomllib.loads(file.read_text("utf-8")).get("context", {})
-    others = f", but {', '.join(known)}" if known else ""
-    if settings.context not in known or "grid" not in known[settings.context]:
-        raise errors.NotFound(
-            "TFG-5008", f"no context is named {settings.context!r}{others}",
-            where=str(file), hint=f'add [context.{settings.context}] with grid = "DIR"',
-        )  # fmt: skip
-    return Path(known[settings.context]["grid"]).absolute()
+    """The directory of the grid that is meant; None for the default place."""
+    return Path(settings.grid).absolute() if settings.grid else None
 
 
 class Session:
@@ -74,7 +55,7 @@ class Session:
         self._open = ExitStack()
         self.follower = bcdb.Follower(
             self.transport, self.grid.trust, registry=self.registry,
-            store=self._kept(), clock=self.clock,
+            store=self._kept(), clock=self.clock, version=rules_version(_PACKAGE),
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -107,7 +88,30 @@ class Session:
                 "TFG-5012", "the grid's ledger does not answer", where=self.grid.ledger_url,
                 hint="tfgrid status, then tfgrid up",
             ) from fault  # fmt: skip
+        self._remember()
         return self.follower.view
+
+    def _remember(self) -> None:
+        """Keep the names that completion offers, where the ledger has grown."""
+        head = self.follower.head
+        remember(self.paths.root, self._names, mark=f"{head.size}" if head else "none")
+
+    def _names(self) -> Mapping[Kind, Sequence[str]]:
+        states = [s for s in self.contracts() if s.phase not in contract.PHASES_FINAL]
+        nodes = [node.name for node in self.nodes()]
+        return {
+            "contract": [state.proposal.agreement.name for state in states],
+            "workload": [
+                f"{state.proposal.agreement.name}/{workload.name}"
+                for state in states
+                for workload in state.proposal.agreement.workloads
+                if isinstance(workload, contract.Container)
+            ],
+            "recipe": [recipe.name for recipe in contract.recipes(self.follower.view)],
+            "node": nodes,
+            "part": [*nodes, "bcdb", "bot"],
+            "identity": list(self.grid.identities),
+        }
 
     async def recall(self) -> errors.Unreachable | None:
         """`look`, or else what was verified before, with the fault to end with after showing it.

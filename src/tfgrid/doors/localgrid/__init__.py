@@ -29,8 +29,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tfgrid.doors.localgrid import doctor
     from tfgrid.doors.localgrid.create import keyring
-    from tfgrid.doors.localgrid.lifecycle import PartStatus, Started, down, purge, status, up
+    from tfgrid.doors.localgrid.lifecycle import (
+        PartStatus,
+        Started,
+        check_layout,
+        down,
+        purge,
+        status,
+        up,
+    )
     from tfgrid.doors.localgrid.model import GridFile, Paths, default_directory, find, read
+    from tfgrid.doors.localgrid.parts import find as find_part
     from tfgrid.doors.localgrid.plug import replug, unplug
     from tfgrid.doors.localgrid.residue import contained, left_behind
 
@@ -39,11 +48,13 @@ __all__ = [
     "PartStatus",
     "Paths",
     "Started",
+    "check_layout",
     "contained",
     "default_directory",
     "doctor",
     "down",
     "find",
+    "find_part",
     "keyring",
     "left_behind",
     "purge",
@@ -62,6 +73,10 @@ def __getattr__(name: str) -> object:
         from tfgrid.doors.localgrid import model
 
         return getattr(model, name)
+    if name == "find_part":
+        from tfgrid.doors.localgrid import parts
+
+        return parts.find
     if name in {"replug", "unplug"}:
         from tfgrid.doors.localgrid import plug
 

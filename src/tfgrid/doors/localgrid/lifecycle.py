@@ -33,7 +33,7 @@ from tfgrid.doors.localgrid.model import (
 )
 from tfgrid.doors.localgrid.register import Registrar
 
-__all__ = ["PartStatus", "Progress", "Started", "down", "purge", "status", "up"]
+__all__ = ["PartStatus", "Progress", "Started", "check_layout", "down", "purge", "status", "up"]
 
 Progress: TypeAlias = Callable[[str, str], None]
 """Called with a thing and its new state."""
@@ -82,6 +82,7 @@ async def up(
             hint="sudo tfgrid up",
         )  # fmt: skip
     paths = Paths((directory or default_directory()).absolute())
+    check_layout(paths.root, nodes=nodes, farms=farms)
     with _alone(paths):
         grid = _open_or_create(paths, nodes, farms, progress)
         grid = underlay.claim(paths, grid)
@@ -90,6 +91,33 @@ async def up(
         run = _Run(paths, grid, deadline, progress)
         await run.everything()
     return Started(paths=paths, grid=grid, started=tuple(run.started))
+
+
+def check_layout(directory: Path | None, *, nodes: int | None, farms: int | None) -> None:
+    """Hold that the grid in `directory` has, or could be made with, so many nodes and farms.
+
+    Raises:
+        errors.BadInput: TFG-5104, so many cannot be.
+        errors.Conflict: TFG-5108, the grid is there with others.
+
+    """
+    paths = Paths((directory or default_directory()).absolute())
+    if not paths.grid_file.exists():
+        create.layout(*_asked(nodes, farms))
+        return
+    grid = read(paths)
+    there = (len(grid.nodes), len(grid.farms))
+    if (there[0] if nodes is None else nodes, there[1] if farms is None else farms) != there:
+        raise errors.Conflict(
+            "TFG-5108", f"this grid has {there[0]} nodes in {there[1]} farms",
+            where=str(paths.root), hint="give another directory with --dir",
+        )  # fmt: skip
+
+
+def _asked(nodes: int | None, farms: int | None) -> tuple[int, int]:
+    """How many nodes and farms a new grid gets."""
+    count = 4 if nodes is None else nodes
+    return count, min(2, count) if farms is None else farms
 
 
 @contextlib.contextmanager
@@ -118,21 +146,10 @@ def _open_or_create(
     paths: Paths, nodes: int | None, farms: int | None, progress: Progress
 ) -> GridFile:
     if paths.grid_file.exists():
-        grid = read(paths)
-        asked = (nodes or len(grid.nodes), farms or len(grid.farms))
-        if asked != (len(grid.nodes), len(grid.farms)):
-            raise errors.Conflict(
-                "TFG-5108",
-                f"this grid has {len(grid.nodes)} nodes in {len(grid.farms)} farms",
-                where=str(paths.root), hint="give another directory with --dir",
-            )  # fmt: skip
-        return grid
+        return read(paths)
     progress("grid", f"new, in {paths.root}")
-    count = 4 if nodes is None else nodes
-    return create.create(
-        paths, nodes=count, farms=min(2, count) if farms is None else farms,
-        clock=SystemClock(), rng=SystemRng(),
-    )  # fmt: skip
+    count, parts_of = _asked(nodes, farms)
+    return create.create(paths, nodes=count, farms=parts_of, clock=SystemClock(), rng=SystemRng())
 
 
 class _Run:

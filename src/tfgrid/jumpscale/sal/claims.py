@@ -1,10 +1,14 @@
 """Machine-wide allocation: what two grids, or two nodes, on one machine must not both take.
 
-One file, read and rewritten whole under a lock: uid ranges, underlay networks and host ports, each
-with an owner such as `0f3a9c11/n1/web`. Asking again with the same owner and purpose gives the same
-answer, so that a crash between claiming and using loses nothing; what belongs to an owner, or to
-everything below it, is released by prefix. A reader sees the old file or the new one, never half of
-one. When the last claim goes, the files go too.
+    claims.json       underlay networks and host ports; forced to the disk, they outlive a boot
+    uids.BOOT.json    uid ranges; what runs under them ends with the boot that the name tells
+
+Files are read and replaced whole under one lock; each claim has an owner such as `0f3a9c11/n1/web`.
+Asking again with the same owner and purpose gives the same answer, so that a crash between claiming
+and using loses nothing; what belongs to an owner, or to everything below it, is released by prefix.
+A reader sees the old file or the new one, never half of one. When the last claim goes, the files go
+too. A start of a container claims a range, and forcing that to the disk took longer than making the
+container's namespaces; after a power cut the file of that boot counts no more, whatever is in it.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from tfgrid.core import errors, limits
+from tfgrid.jumpscale.sal import processes
 
 __all__ = ["Claim", "Claims", "Resource", "machine_directory"]
 
@@ -54,6 +59,7 @@ class Claims:
     def __init__(self, directory: Path = machine_directory) -> None:
         self._directory = directory
         self._file = directory / "claims.json"
+        self._passing = directory / f"uids.{processes.boot_id()}.json"
         self._lock_file = directory / "claims.lock"
 
     def uids(self, owner: str) -> int:
@@ -154,42 +160,64 @@ class Claims:
 
     def _remove(self) -> None:
         """Remove the files, and the directory if nothing else is in it; the lock is held."""
-        self._file.unlink(missing_ok=True)
-        self._file.with_suffix(".new").unlink(missing_ok=True)
+        for file in (self._file, *self._directory.glob("uids.*.json")):
+            file.unlink(missing_ok=True)
+            file.with_suffix(".new").unlink(missing_ok=True)
         self._lock_file.unlink()
         with suppress(OSError):
             self._directory.rmdir()
 
     def _read(self) -> list[Claim]:
-        try:
-            with self._file.open("rb") as file:
-                text = file.read(_FILE_BYTES_MAX + 1)
-        except FileNotFoundError:
-            return []
-        try:
-            rows = json.loads(text)
-            return [Claim(resource, int(value), str(owner)) for resource, value, owner in rows]
-        except (ValueError, TypeError) as error:
-            raise errors.VerificationFailed(
-                "TFG-3012",
-                "the file of claims is damaged",
-                where=str(self._file),
-                hint="stop all grids on this machine, then remove the file",
-            ) from error
+        # A reader without the lock may find one twice, while it moves to the file of its kind.
+        return list(dict.fromkeys(_rows(self._file) + _rows(self._passing)))
 
     def _write(self, claims: Iterable[Claim]) -> None:
-        rows = [[c.resource, c.value, c.owner] for c in sorted(claims)]
-        temporary = self._file.with_suffix(".new")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(rows, file, separators=(",", ":"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file)
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        ordered = sorted(claims)
+        lasting = [c for c in ordered if c.resource != "uids"]
+        passing = [c for c in ordered if c.resource == "uids"]
+        if not self._passing.exists():
+            for other in self._directory.glob("uids.*"):
+                other.unlink()
+        if passing != _rows(self._passing):
+            _replace(self._passing, passing, forced=False)
+        if lasting != _rows(self._file):
+            _replace(self._file, lasting, forced=True)
+
+
+def _rows(file: Path) -> list[Claim]:
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return []
+    try:
+        rows = json.loads(text)
+        return [Claim(resource, int(value), str(owner)) for resource, value, owner in rows]
+    except (ValueError, TypeError) as error:
+        raise errors.VerificationFailed(
+            "TFG-3012",
+            "the file of claims is damaged",
+            where=str(file),
+            hint="stop all grids on this machine, then remove the file",
+        ) from error
+
+
+def _replace(file: Path, claims: Iterable[Claim], *, forced: bool) -> None:
+    """Put a new file in the place of an old one; `forced`: it is on the disk when this returns."""
+    temporary = file.with_suffix(".new")
+    with temporary.open("w", encoding="utf-8") as opened:
+        json.dump([[c.resource, c.value, c.owner] for c in claims], opened, separators=(",", ":"))
+        opened.flush()
+        if forced:
+            os.fsync(opened.fileno())
+    temporary.replace(file)
+    if not forced:
+        return
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _network(number: int) -> str:

@@ -22,6 +22,7 @@ is a **view** that anyone can rebuild from the log with the same pure rules.
 | `client` | clients that verify whatever they are told |
 | `author` | authors that submit safely |
 | `follower` | a complete, verified copy of the state, which stops for good when lied to |
+| `kept_view` | that state at one position, kept so that a start replays only what came after |
 | `bundle` | proof without network |
 
 In short (every call that reaches a server may raise `errors.Unreachable`, TFG-1301):

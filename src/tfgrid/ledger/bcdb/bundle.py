@@ -195,8 +195,9 @@ def trust_from(genesis: Placed, ledger: LedgerId | None) -> Trust:
     named = LedgerId(entry_digest(genesis.leaf.header))
     if ledger is not None and named != ledger:
         raise errors.VerificationFailed(
-            "TFG-2132", "the proof is of another ledger", where=named, hint=f"asked for {ledger}"
-        )
+            "TFG-2132", f"the proof is of another ledger than {ledger}", where=named,
+            hint="ask for a proof of that ledger; without --ledger any ledger is taken",
+        )  # fmt: skip
     if genesis.body is None or genesis.leaf.header.kind != "ledger.genesis":
         raise _malformed("the first entry is no genesis")
     body = body_from(Entry.at(0, genesis.leaf), genesis.body)

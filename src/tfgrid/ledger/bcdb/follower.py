@@ -15,13 +15,16 @@ again and damaged answers are refused each time, and the follower goes stale.
 
 **Store.** Verified entries are kept in segments, then the checkpoint. A restart replays them
 through the same rules, without network. Segments that do not give the checkpoint's root are dropped
-and fetched again; the checkpoint stays, and the new copy must agree with it.
+and fetched again; the checkpoint stays, and the new copy must agree with it. Who names the version
+of its rules also keeps the view every so many entries, and replays only what came after; a view
+that does not fit is passed over.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
@@ -31,7 +34,7 @@ from tfgrid.core.clock import Clock
 from tfgrid.core.schema import Count, Text, Value
 from tfgrid.core.store import Store
 from tfgrid.core.transport import Transport
-from tfgrid.ledger.bcdb import note, rules
+from tfgrid.ledger.bcdb import kept_view, note, rules
 from tfgrid.ledger.bcdb.bundle import body_from, verify_placed
 from tfgrid.ledger.bcdb.client import ask, check_consistency, fetch_bodies
 from tfgrid.ledger.bcdb.kinds import Registry
@@ -83,6 +86,8 @@ class Follower:
         store: keeps what was verified from one run to the next.
         clock: for staleness and the ledger's time; never for verdicts.
         wants: which bodies to fetch; None for all. Identity events are always fetched.
+        version: names the rules of the registry, differently whenever they differ; with it, and
+            with all bodies, the view is kept beside the entries. Empty: every start replays all.
 
     Attributes:
         view: the state as of `size` entries; read it, never write it.
@@ -93,7 +98,7 @@ class Follower:
 
     def __init__(
         self, transport: Transport, trust: Trust, *, registry: Registry, store: Store, clock: Clock,
-        wants: Wants | None = None,
+        wants: Wants | None = None, version: str = "",
     ) -> None:  # fmt: skip
         self.trust: Final = trust
         self.view = MemoryView()
@@ -104,6 +109,8 @@ class Follower:
         self._store = store
         self._clock = clock
         self._wants = wants
+        self._version = version if wants is None else ""
+        self._kept_size = 0
         self._edge = merkle.Frontier()
         self._hashes = bytearray()
         self._note = ""
@@ -291,6 +298,7 @@ class Follower:
         self._keep_segments()
         if self.size == checkpoint.size:
             self._believe(text, checkpoint)
+            self._keep_view()
 
     def _accept(self, entry: Entry, body: bytes | None) -> None:
         if entry.order_time < self._last_time:
@@ -354,26 +362,77 @@ class Follower:
             return
         text = kept.decode("utf-8", "replace")
         checkpoint = note.read(text, self.trust)
-        try:
-            self._replay(checkpoint.size)
-            sound = (
-                self._edge.size == checkpoint.size and self._root_of(self.size) == checkpoint.root
-            )
-        except errors.GridError:
-            sound = False
-        self._new, self._unkept = [], []
-        if not sound:
+        if not (self._resume(checkpoint) or self._is_replayed(checkpoint)):
             self._forget()
+        self._new, self._unkept = [], []
         self.head, self._note = checkpoint, text
 
+    def _resume(self, checkpoint: Checkpoint) -> bool:
+        """Go on from the view that was kept; whether that gave what the checkpoint says."""
+        kept = self._kept_view() if self._version else None
+        if kept is None or kept.size > checkpoint.size:
+            return False
+        self.view, self._edge, self._hashes = kept.view(), kept.frontier(), bytearray(kept.hashes)
+        self._last_time, self._kept_size = kept.order_time, kept.size
+        if self._is_replayed(checkpoint):
+            return True
+        self._empty()
+        return False
+
+    def _kept_view(self) -> kept_view.Kept | None:
+        try:
+            data = self._store.read(f"{self._name}/view")
+        except errors.Failed:
+            return None
+        return kept_view.read(data or b"", ledger=self.trust.ledger, rules=self._version)
+
+    def _keep_view(self) -> None:
+        """Keep the view now and then; without it the next start takes longer, and that is all."""
+        # A share of what is kept, so that writing stays in proportion as a ledger grows.
+        due = max(limits.follower_view_entries_min, self._kept_size // 16)
+        if not self._version or self.size - self._kept_size < due:
+            return
+        data = kept_view.of(
+            self.view, self._edge, ledger=self.trust.ledger, rules=self._version,
+            hashes=bytes(self._hashes), order_time=self._last_time,
+        )  # fmt: skip
+        if len(data) > limits.follower_view_bytes_max:
+            return
+        with suppress(errors.Failed):
+            self._store.write(f"{self._name}/view", data)
+            self._kept_size = self.size
+
+    def _is_replayed(self, checkpoint: Checkpoint) -> bool:
+        """Run the rules over the kept entries; whether they gave what the checkpoint says."""
+        try:
+            self._replay(checkpoint.size)
+        except errors.GridError:
+            return False
+        segment = self._segment
+        is_joined = segment.first + len(segment.leaves) == self.size
+        is_whole = is_joined and self.size == checkpoint.size
+        return is_whole and self._root_of(self.size) == checkpoint.root
+
     def _replay(self, size: int) -> None:
-        for name in self._store.names(f"{self._name}/segments/"):
+        """Replay what was kept from here up to `size` entries."""
+        prefix = f"{self._name}/segments/"
+        names = [n for n in self._store.names(prefix) if n.removeprefix(prefix).isdecimal()]
+        firsts = [int(name.removeprefix(prefix)) for name in names]
+        for name, after in zip(names, [*firsts[1:], size + 1], strict=False):
+            if after <= self.size:
+                continue
             data = self._store.read(name)
             segment = canonical.parse(data or b"", _Segment, bytes_max=limits.response_bytes_max)
-            if segment.first != self.size or len(segment.bodies) != len(segment.leaves):
+            known = self.size - segment.first
+            may_be_known = self.size if self.size == self._kept_size else 0
+            if not 0 <= known <= min(may_be_known, len(segment.leaves)):
                 return
-            self._segment = _Segment(first=segment.first, leaves=(), bodies=())
-            for leaf, body in zip(segment.leaves, segment.bodies, strict=True):
+            if len(segment.bodies) != len(segment.leaves):
+                return
+            self._segment = _Segment(
+                first=segment.first, leaves=segment.leaves[:known], bodies=segment.bodies[:known]
+            )
+            for leaf, body in zip(segment.leaves[known:], segment.bodies[known:], strict=True):
                 if self.size == size:
                     return
                 entry = Entry.at(self.size, leaf)
@@ -383,11 +442,14 @@ class Follower:
 
     def _forget(self) -> None:
         """Drop a damaged copy; what is fetched again must agree with the checkpoint."""
-        self.view = MemoryView()
-        self._edge, self._hashes, self._last_time = merkle.Frontier(), bytearray(), 0
-        self._segment = _Segment(first=0, leaves=(), bodies=())
+        self._empty()
         for name in self._store.names(f"{self._name}/segments/"):
             self._store.remove(name)
+
+    def _empty(self) -> None:
+        self.view = MemoryView()
+        self._edge, self._hashes, self._last_time = merkle.Frontier(), bytearray(), 0
+        self._segment, self._kept_size = _Segment(first=0, leaves=(), bodies=()), 0
 
     def _halt(self, code: str, reason: str, shown: str) -> errors.VerificationFailed:
         """Stop for good, and keep the evidence."""

@@ -9,7 +9,7 @@ that differs between two machines would be a fork.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 __all__ = ["MemoryView", "Overlay", "View"]
@@ -36,11 +36,11 @@ class View(Protocol):
 
 
 class MemoryView:
-    """A view in memory."""
+    """A view in memory; empty, or with the rows of `tables`."""
 
-    def __init__(self) -> None:
-        self._tables: dict[str, dict[str, bytes]] = {}
-        self._keys: dict[str, list[str]] = {}
+    def __init__(self, tables: Mapping[str, Mapping[str, bytes]] | None = None) -> None:
+        self._tables = {name: dict(rows) for name, rows in (tables or {}).items()}
+        self._keys = {name: sorted(rows) for name, rows in self._tables.items()}
 
     def get(self, table: str, key: str) -> bytes | None:
         """See `View.get`."""
@@ -69,6 +69,10 @@ class MemoryView:
                 break
             matching.append(ordered[index])
         return iter([(key, rows[key]) for key in matching])
+
+    def tables(self) -> dict[str, dict[str, bytes]]:
+        """Everything, by table and key; to be read, not written."""
+        return self._tables
 
     def dump(self) -> dict[tuple[str, str], bytes]:
         """Everything, to compare two views."""

@@ -20,6 +20,7 @@ same functions.
 | `checks` | whether a proposal is whole, permitted, priced, funded and fits |
 | `records` | the kinds: who may write which, and what is checked |
 | `state` | reading contracts from a view |
+| `parameters` | the questions of a recipe, and what is taken as an answer |
 | `recipe`, `document` | recipes as values, and the YAML in which people write them |
 | `addresses` | ranges, subnets and addresses of a contract's networks |
 | `planner` | order to plan: the search for places, and what would fit instead |
@@ -27,8 +28,10 @@ same functions.
 | `proof` | which entries prove a contract, and the verdict on a bundle of them |
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from tfgrid.ledger.contract.checks import check_proposal, funding_check
-from tfgrid.ledger.contract.document import Finding, lint_recipe_yaml, parse_recipe_yaml
 from tfgrid.ledger.contract.model import (
     Access,
     Action,
@@ -63,6 +66,7 @@ from tfgrid.ledger.contract.model import (
     contract_id,
     proposal_digest,
 )
+from tfgrid.ledger.contract.parameters import Parameter
 from tfgrid.ledger.contract.phases import (
     PHASES_FINAL,
     TRANSITIONS,
@@ -82,7 +86,7 @@ from tfgrid.ledger.contract.planner import (
 from tfgrid.ledger.contract.policy import Tally, Vote
 from tfgrid.ledger.contract.proof import Verdict, positions, verdict
 from tfgrid.ledger.contract.receipts import check_receipt, may_start, must_stop, receipt_allowed
-from tfgrid.ledger.contract.recipe import Parameter, Recipe, recipe_digest, recipe_ref, render
+from tfgrid.ledger.contract.recipe import Recipe, recipe_digest, recipe_ref, render
 from tfgrid.ledger.contract.records import kinds
 from tfgrid.ledger.contract.state import (
     ContractState,
@@ -94,6 +98,9 @@ from tfgrid.ledger.contract.state import (
     recipes,
 )
 from tfgrid.ledger.contract.wording import asks_text
+
+if TYPE_CHECKING:
+    from tfgrid.ledger.contract.document import Finding, lint_recipe_yaml, parse_recipe_yaml
 
 __all__ = [
     "PHASES_FINAL",
@@ -169,3 +176,10 @@ __all__ = [
     "validity_over",
     "verdict",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Loaded on first use: only who reads recipes as text needs YAML, and loading it takes long.
+    if name not in __all__:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"{__name__}.document"), name)

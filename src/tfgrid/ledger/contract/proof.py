@@ -142,8 +142,13 @@ def _part(view: bcdb.View, state: ContractState, assignment: Assignment) -> Part
     return Part(
         workload=assignment.workload, node=assignment.node,
         node_name=_name(view, assignment.node),
-        state=fact.receipt.state if fact else "no receipt",
+        state=_standing(state, assignment),
         image=fact.receipt.image if fact else "",
         position=fact.position if fact else -1,
         asks=asks_text(agreed),
     )  # fmt: skip
+
+
+def _standing(state: ContractState, assignment: Assignment) -> str:
+    said = state.standing(assignment.node, assignment.workload)
+    return said.receipt.state if said else "no receipt"

@@ -132,6 +132,13 @@ class ContractState(Value, frozen=True):
                 return fact
         return None
 
+    def standing(self, node: NodeId, workload: str) -> ReceiptFact | None:
+        """What a node last said of a workload: of it alone, unless its whole part has ended."""
+        part = self.receipt(node)
+        if part is not None and part.receipt.state == "ended":
+            return part
+        return self.receipt(node, workload) or part
+
 
 def nodes_of(placement: Placement) -> tuple[NodeId, ...]:
     """The nodes of a placement: of workloads and of networks, each once, by id."""

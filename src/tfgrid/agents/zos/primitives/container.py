@@ -108,8 +108,9 @@ class ContainersOfNode:
         if there is not None and there.digest == item.digest and there.phase == "running":
             status = there
         else:
-            image = await self._images.verified(spec.workload.image)
-            status = await self._runtime.create(container_spec(item, image))
+            disk_bytes = spec.workload.disk_bytes
+            checked = self._checked(item, spec)
+            status = await self._runtime.create_checked(label, disk_bytes, checked)
         if status.netns is not None:
             network = network_label(f"{spec.contract}/{spec.place.network}")
             member = znet.Member(
@@ -122,6 +123,9 @@ class ContainersOfNode:
             key=item.key, digest=item.digest, condition=_CONDITIONS[status.phase],
             facts=_facts(item, status),
         )  # fmt: skip
+
+    async def _checked(self, item: host.Item, spec: items.ContainerSpec) -> container.Spec:
+        return container_spec(item, await self._images.verified(spec.workload.image))
 
     async def remove(self, key: host.ItemKey) -> None:
         """Remove a container with its link, its disk and its log."""

@@ -13,11 +13,14 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
+from tfgrid.doors.cli.frame.completing import complete
 from tfgrid.doors.cli.frame.settings import COMMON, Settings, common_options, settings_of
+from tfgrid.doors.cli.frame.sources import settle
 
 __all__ = ["Leaf", "Noun", "Root", "leaf"]
 
-_HELP_NAMES: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_HELP_NAMES: Final = {"help_option_names": ["--help"], "max_content_width": 100}
+_NO_LIMIT: Final = 1_000
 _F = TypeVar("_F", bound=Callable[..., None])
 
 
@@ -32,6 +35,16 @@ class _Shared(click.Command):
                 for line in self.examples:
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
+    def short_page(self, ctx: click.Context) -> str:
+        """Usage, text and own flags; nothing that every command has."""
+        formatter = ctx.make_formatter()
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        self._write_flags(ctx, formatter)
+        formatter.write_paragraph()
+        formatter.write_text(f"More, with examples: {ctx.command_path} --help")
+        return formatter.getvalue().rstrip("\n")
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples first, then usage, text and flags; the common flags come last."""
         self._write_examples(formatter)
@@ -40,20 +53,21 @@ class _Shared(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Own flags, then sub-commands if any, then the common flags."""
-        own: list[tuple[str, str]] = []
-        common: list[tuple[str, str]] = []
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                (common if parameter.name in COMMON else own).append(record)
-        if own:
-            with formatter.section("Flags"):
-                formatter.write_dl(own)
+        self._write_flags(ctx, formatter)
+        with formatter.section("Flags of every command"):
+            formatter.write_dl(self._records(ctx, common=True))
+
+    def _write_flags(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Flags"):
+            formatter.write_dl(self._records(ctx, common=False))
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
-        if common:
-            with formatter.section("Flags of every command"):
-                formatter.write_dl(common)
+
+    def _records(self, ctx: click.Context, *, common: bool) -> list[tuple[str, str]]:
+        """Flags and what they do: those of every command, or this one's own."""
+        flags = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        found = [p.get_help_record(ctx) for p in flags if (p.name in COMMON) is common]
+        return [record for record in found if record is not None]
 
 
 class Leaf(_Shared):
@@ -62,27 +76,33 @@ class Leaf(_Shared):
     Args:
         answers: the schema names of what it answers with `--json`.
         examples: three lines that run as they stand.
+        offline: it asks no grid, so that no file of settings is read for it.
 
     """
 
     def __init__(
-        self, *args: Any, answers: Sequence[str] = (), examples: Sequence[str] = (), **kwargs: Any
-    ) -> None:
+        self, *args: Any, answers: Sequence[str] = (), examples: Sequence[str] = (),
+        offline: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
         kwargs.setdefault("context_settings", _HELP_NAMES)
         super().__init__(*args, **kwargs)
         self.answers = tuple(answers)
         self.examples = tuple(examples)
-        self.params = [*self.params, *common_options()]
+        self.offline = offline
+        self.params = [*self.params, *_help_options(), *common_options(complete("identity"))]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command with the settings as its first argument."""
-        callback = self.callback
+        callback, settings = self.callback, settings_of(ctx)
         assert callback is not None
-        return ctx.invoke(callback, settings_of(ctx), **ctx.params)
+        if not self.offline:
+            settle(settings)
+        return ctx.invoke(callback, settings, **ctx.params)
 
 
 def leaf(
     group: click.Group, name: str, *, answers: Sequence[str], examples: Sequence[str],
+    offline: bool = False,
 ) -> Callable[[_F], Leaf]:  # fmt: skip
     """Make a function the leaf `name` of `group`: its docstring is the help.
 
@@ -93,7 +113,7 @@ def leaf(
         parameters = list(reversed(getattr(function, "__click_params__", [])))
         made = Leaf(
             name, params=parameters, callback=function, help=function.__doc__,
-            answers=answers, examples=examples,
+            answers=answers, examples=examples, offline=offline,
         )  # fmt: skip
         group.add_command(made)
         return made
@@ -111,7 +131,7 @@ class Noun(_Shared, click.Group):
         super().__init__(name, help=help, context_settings=_HELP_NAMES, no_args_is_help=False)
         self.examples = tuple(examples)
         self.answers = tuple(answers)
-        self.params = [*self.params, *common_options()]
+        self.params = [*self.params, *_help_options(), *common_options(complete("identity"))]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Go on with the verb; a noun alone is answered with its verbs."""
@@ -126,6 +146,12 @@ class Noun(_Shared, click.Group):
             )  # fmt: skip
         return super().invoke(ctx)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs, each with the whole of its first sentence."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, c.get_short_help_str(_NO_LIMIT)) for n, c in found if c])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -134,6 +160,22 @@ class Noun(_Shared, click.Group):
         if self.get_command(ctx, word) is None and not word.startswith("-"):
             _refuse_word(ctx, word, self.list_commands(ctx))
         return super().resolve_command(ctx, args)
+
+
+def _help_options() -> list[click.Parameter]:
+    """`-h`, the short page; click itself makes `--help`."""
+    return [
+        click.Option(("-h", "short_help"), is_flag=True, expose_value=False, is_eager=True,
+                     callback=_print_short, help="Help in short."),
+    ]  # fmt: skip
+
+
+def _print_short(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        command = context.command
+        assert isinstance(command, _Shared)
+        click.echo(command.short_page(context))
+        context.exit()
 
 
 def _refuse_word(context: click.Context, word: str, known: Sequence[str]) -> NoReturn:

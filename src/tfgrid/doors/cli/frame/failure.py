@@ -52,7 +52,7 @@ def as_object(fault: errors.GridError, code: int) -> dict[str, Any]:
         "exit": int(code),
         "message": fault.what,
         "where": fault.where,
-        "hint": fault.hint,
+        "hint": _hint(fault),
         "docs": f"tfgrid help {fault.code}",
         "retryable": fault.retry,
         "details": fault.details,
@@ -63,10 +63,19 @@ def _write_text(fault: errors.GridError) -> None:
     where = f"  [{fault.where}]" if fault.where and fault.where not in fault.what else ""
     lines = [f"error: {fault.what}{where}"]
     lines += [f"   {reason}" for reason in _reasons(fault)]
-    if fault.hint:
-        lines.append(f"  try: {fault.hint}")
+    lines.append(f"  try: {_hint(fault)}")
     lines.append(f"  more: tfgrid help {fault.code}")
     sys.stderr.write(printable("\n".join(lines)) + "\n")
+
+
+def _hint(fault: errors.GridError) -> str:
+    """What to do: what the fault itself proposes, or else the catalogue's remedy for its code."""
+    if fault.hint:
+        return fault.hint
+    from tfgrid.core import catalogue
+
+    known = catalogue.entries().get(fault.code)
+    return known.remedy if known else f"tfgrid help {fault.code}"
 
 
 def _reasons(fault: errors.GridError) -> list[str]:

@@ -1,20 +1,21 @@
 """The flags that every command takes, with one meaning each.
 
 A flag may stand before the noun or after the verb. Precedence: flag, then `TFGRID_*`, then the
-context of `$XDG_CONFIG_HOME/tfgrid/config.toml`, then the default; `session` does the last two.
+files of `sources`, then the default.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import click
 from click.core import ParameterSource
 
-__all__ = ["COMMON", "ENVIRONMENT", "Settings", "common_options", "settings_of"]
+__all__ = ["COMMON", "ENVIRONMENT", "Settings", "common_options", "settings_of", "span_seconds"]
 
 timeout_seconds_default: Final = 120
 
@@ -34,6 +35,7 @@ class Settings:
     context: str = ""
     identity: str = ""
     given: set[str] = field(default_factory=set)
+    origin: dict[str, str] = field(default_factory=dict)
 
     @property
     def colour(self) -> bool:
@@ -74,9 +76,16 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
     source = context.get_parameter_source(name)
     if source is ParameterSource.COMMANDLINE:
         settings.given.add(name)
+        settings.origin[name] = f"flag {_flag(parameter)}"
     elif source is ParameterSource.DEFAULT or name in settings.given:
         return
+    else:
+        settings.origin[name] = str(parameter.envvar)
     setattr(settings, name, value)
+
+
+def _flag(parameter: click.Parameter) -> str:
+    return next((word for word in parameter.opts if word.startswith("--")), parameter.opts[0])
 
 
 _FLAGS: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
@@ -87,6 +96,8 @@ _FLAGS: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
     (("--yes", "-y"), "TFGRID_YES", "Answer yes to the question."),
     (("--dry-run", "-n"), "", "Show what would be done; change nothing."),
 )
+
+
 _VALUES: Final[tuple[tuple[tuple[str, ...], str, str, str], ...]] = (
     (("--grid", "grid"), "DIR", "TFGRID_GRID", "The directory of a grid on this machine."),
     (("--context", "context"), "NAME", "TFGRID_CONTEXT", "A grid by its name in config.toml."),
@@ -105,20 +116,30 @@ ENVIRONMENT: Final[dict[str, str]] = {
 }
 
 
+def span_seconds(text: str) -> int:
+    """Seconds from `90s`, `15m` or a bare number of seconds.
+
+    Raises:
+        ValueError: it is neither.
+
+    """
+    from tfgrid.core import errors, units
+
+    try:
+        return int(text) if text.isdecimal() else units.parse_seconds(text)
+    except errors.BadInput as fault:
+        raise ValueError(fault.what) from fault
+
+
 class _Span(click.ParamType[int]):
     name = "span"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Seconds from `90s`, `15m` or a bare number of seconds."""
-        from tfgrid.core import errors, units
-
-        if isinstance(value, int):
-            return value
-        text = str(value)
         try:
-            return int(text) if text.isdecimal() else units.parse_seconds(text)
-        except errors.BadInput as fault:
-            self.fail(fault.what, param, ctx)
+            return value if isinstance(value, int) else span_seconds(str(value))
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
 
 
 def _option(names: tuple[str, ...], variable: str, text: str, **more: Any) -> click.Option:
@@ -128,19 +149,29 @@ def _option(names: tuple[str, ...], variable: str, text: str, **more: Any) -> cl
     )  # fmt: skip
 
 
-def common_options() -> list[click.Parameter]:
-    """Fresh options for one command; each keeps what it was given in the run's settings."""
+def common_options(
+    identities: Callable[[click.Context, click.Parameter, str], list[str]] | None = None,
+) -> list[click.Parameter]:
+    """Fresh options for one command; each keeps what it was given in the run's settings.
+
+    Args:
+        identities: completes the value of `--as`.
+
+    """
     flags = [_option(names, variable, text, is_flag=True) for names, variable, text in _FLAGS]
     span = _option(
         ("--timeout",), "TFGRID_TIMEOUT", "How long to wait, such as 90s (default: 2m).",
         type=_Span(), default=timeout_seconds_default, metavar="SPAN",
     )  # fmt: skip
     values = [
-        _option(names, variable, text, metavar=metavar)
+        _option(
+            names, variable, text, metavar=metavar,
+            shell_complete=identities if "identity" in names else None,
+        )
         for names, metavar, variable, text in _VALUES
-    ]
+    ]  # fmt: skip
     return [*flags, span, *values]
 
 
-COMMON: Final = frozenset(Settings.__dataclass_fields__) - {"given"}
+COMMON: Final = frozenset(Settings.__dataclass_fields__) - {"given", "origin"}
 """The parameter names that `common_options` makes."""

@@ -10,10 +10,12 @@
 | `node` | `node list show`, `farm list` |
 | `logs` | `logs` |
 | `zdb` | `zdb serve info check repair rebuild dump` |
+| `config` | `config show` |
 | `topics` | `help`, `completion` |
 """
 
 __all__ = [
+    "config",
     "contract",
     "image",
     "logs",

@@ -11,13 +11,14 @@ from typing import Any, Final, Literal
 import click
 import msgspec
 
-from tfgrid.core import errors, limits
+from tfgrid.core import errors, limits, units
 from tfgrid.doors.cli import answers, portrait
 from tfgrid.doors.cli.frame import (
     ExitCode,
     Noun,
     Progress,
     Settings,
+    complete,
     confirm,
     hints,
     leaf,
@@ -27,7 +28,7 @@ from tfgrid.doors.cli.frame import (
     write_file,
 )
 from tfgrid.doors.cli.session import Session
-from tfgrid.ledger import contract
+from tfgrid.ledger import bcdb, contract
 
 __all__ = ["COMMANDS", "sign", "write_proof"]
 
@@ -78,7 +79,7 @@ async def _list(
         "tfgrid contract show guestbook --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 def show_contract(settings: Settings, name: str) -> None:
     """Show what was agreed, who signed, where it runs and what its nodes said."""
     answer, fault = asyncio.run(_show(settings, name))
@@ -112,7 +113,7 @@ async def _show(
         "tfgrid contract why guestbook --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 def why(settings: Settings, name: str) -> None:
     """Say why a contract is as it is: every reason, and what to do."""
     answer, fault = asyncio.run(_why(settings, name))
@@ -210,7 +211,8 @@ def explain(
         following = [f"tfgrid deploy {agreement.recipe.name}"]
     return answers.Why(
         contract=state.contract, name=agreement.name, phase=state.phase,
-        answer=state.reason or _ANSWERS[state.phase],
+        answer=(state.reason or _ANSWERS[state.phase])
+        + (", by what its nodes said last" if reasons and state.phase == "running" else ""),
         reasons=[*pending, *told, *silent, *reasons], next=following,
     )  # fmt: skip
 
@@ -222,7 +224,7 @@ _SIGN_EXAMPLES: Final = (
 
 
 @leaf(noun, "sign", answers=("tfgrid.signed/1",), examples=_SIGN_EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 @click.option("--reason", default="", help="Kept with the signature.")
 def sign_contract(settings: Settings, name: str, reason: str) -> None:
     """Approve a contract as --as; what is signed is exactly the plan's hash."""
@@ -237,7 +239,7 @@ def sign_contract(settings: Settings, name: str, reason: str) -> None:
         "tfgrid contract reject guestbook --as legal --dry-run",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 @click.option("--reason", default="", help="Kept with the signature.")
 def reject_contract(settings: Settings, name: str, reason: str) -> None:
     """Say no to a contract as --as."""
@@ -251,7 +253,7 @@ def reject_contract(settings: Settings, name: str, reason: str) -> None:
         "tfgrid contract cancel guestbook --dry-run",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 @click.option("--reason", default="", help="Kept with the signature.")
 @click.option("--wait/--no-wait", default=True, help="Wait until all is removed (default: wait).")
 def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> None:
@@ -259,6 +261,8 @@ def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> N
     if not settings.dry_run:
         confirm(settings, f"Remove {name} and what its containers hold?")
     answer = _sign(settings, name, "delete", "approve", reason)
+    if settings.dry_run:
+        return
     if answer.approved < answer.needed:
         hints(settings, *(f"tfgrid contract cancel {answer.name} --as {who}"
                           for who in answer.waiting[:3]))  # fmt: skip
@@ -274,7 +278,9 @@ def _sign(
     decision: Literal["approve", "reject"], reason: str,
 ) -> answers.Signed:  # fmt: skip
     answer = asyncio.run(sign(settings, name, action=action, decision=decision, reason=reason))
-    show(settings, answer, _signed_text)
+    show(settings, answer, lambda a: _signed_text(a, signed=not settings.dry_run))
+    if settings.dry_run:
+        return answer
     if action == "deploy" and answer.phase == "proposed":
         hints(settings, *(f"tfgrid contract sign {answer.name} --as {who}"
                           for who in answer.waiting[:2]),
@@ -284,13 +290,19 @@ def _sign(
     return answer
 
 
-def _signed_text(answer: answers.Signed) -> str:
+def _signed_text(answer: answers.Signed, *, signed: bool) -> str:
     verb = {"deploy": "deploying", "delete": "deleting"}[answer.action]
+    price = f", {units.money_text(answer.price_per_day)} per day" if answer.price_per_day else ""
+    what = f"  sha256:{answer.subject}\n  {', '.join(answer.places)}{price}"
+    who = f"{answer.identity} ({answer.role})"
+    if not signed:
+        return (
+            f"{who} would {answer.decision} {verb} {answer.name}, which is {answer.phase} "
+            f"with {answer.approved}/{answer.needed}; nothing was signed\n{what}"
+        )
     done = "approves" if answer.decision == "approve" else "rejects"
-    return (
-        f"{answer.identity} ({answer.role}) {done} {verb} {answer.name}: "
-        f"{answer.approved}/{answer.needed}, {answer.phase}"
-    )
+    count = f"{answer.approved}/{answer.needed}"
+    return f"{who} {done} {verb} {answer.name}: {count}, {answer.phase}\n{what}"
 
 
 async def sign(
@@ -318,7 +330,17 @@ async def sign(
             identity=ring.name, role=roles[0] if roles else "owner", phase=state.phase,
             approved=tally.approved, needed=tally.needed,
             waiting=[session.person(who) for who in tally.waiting],
+            subject=state.subject if action == "deploy" else state.delete_subject,
+            places=_places(session, state), price_per_day=state.proposal.placement.price_per_day,
         )  # fmt: skip
+
+
+def _places(session: Session, state: contract.ContractState) -> list[str]:
+    names = session.node_names()
+    return [
+        f"{one.workload} on {names.get(one.node, one.node[:10])}"
+        for one in state.proposal.placement.assignments
+    ]
 
 
 async def _wait_ended(settings: Settings, which: str) -> None:
@@ -343,14 +365,17 @@ async def _wait_ended(settings: Settings, which: str) -> None:
         "tfgrid contract proof guestbook -o guestbook.proof --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("contract"))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write."
 )
 def proof(settings: Settings, name: str, output: Path) -> None:
     """Write everything that proves a contract into one file, for anybody to check offline."""
     answer = asyncio.run(write_proof(settings, name, output))
-    show(settings, answer, lambda a: f"{a.file}: {a.entries} records, {a.size_bytes} bytes")
+    would = ", not written" if settings.dry_run else ""
+    show(settings, answer, lambda a: f"{a.file}: {a.entries} records, {a.size_bytes} bytes{would}")
+    if settings.dry_run:
+        return
     hints(settings, f"tfgrid contract verify {answer.file}")
 
 
@@ -361,18 +386,20 @@ async def write_proof(settings: Settings, name: str, output: Path) -> answers.Pr
         state = session.contract(name)
         positions = contract.positions(view, state.contract)
         data = await session.client.bundle(positions)
+        proven = bcdb.verify_bundle(data, ledger=session.grid.ledger, registry=session.registry)
     if not settings.dry_run:
         write_file(output, data)
     return answers.Proof(
-        contract=state.contract, file=str(output), size_bytes=len(data), entries=len(positions)
-    )
+        contract=state.contract, file=str(output), size_bytes=len(data),
+        entries=len(proven.entries),
+    )  # fmt: skip
 
 
 @leaf(
-    noun, "verify", answers=("tfgrid.verified/1",),
+    noun, "verify", offline=True, answers=("tfgrid.verified/1",),
     examples=(
         "tfgrid contract verify guestbook.proof",
-        "tfgrid contract verify guestbook.proof --ledger 3fa9c1...",
+        "tfgrid contract verify guestbook.proof --plain",
         "tfgrid contract verify guestbook.proof --json",
     ),
 )  # fmt: skip

@@ -12,7 +12,17 @@ from tfgrid.capacity import flist
 from tfgrid.core import errors, ids, units
 from tfgrid.doors import localgrid
 from tfgrid.doors.cli import answers, render
-from tfgrid.doors.cli.frame import Noun, Progress, Settings, hints, leaf, show, show_all
+from tfgrid.doors.cli.frame import (
+    Noun,
+    Progress,
+    Settings,
+    complete,
+    hints,
+    leaf,
+    remember,
+    show,
+    show_all,
+)
 from tfgrid.doors.cli.session import expand, grid_directory
 
 __all__ = ["COMMANDS", "build"]
@@ -62,7 +72,9 @@ def build(settings: Settings, directory: Path, progress: Progress) -> answers.Im
         directory, keyring=ring, store=store, cache=paths.build_cache,
         progress=lambda line: progress.change(directory.name, line),
     )  # fmt: skip
-    found = next(image for image in flist.images(store) if image.digest == made.digest)
+    known = flist.images(store)
+    remember(paths.root, lambda: {"image": [image.name for image in known]})
+    found = next(image for image in known if image.digest == made.digest)
     return _answer(found, "unchanged" if made.cached else "built")
 
 
@@ -88,7 +100,9 @@ def _answer(image: flist.ImageSummary, state: str) -> answers.Image:
 )  # fmt: skip
 def list_images(settings: Settings) -> None:
     """List the images that this grid's chunk server publishes."""
-    found = [_answer(image, "published") for image in flist.images(_store(settings)[2])]
+    paths, _, store = _store(settings)
+    found = [_answer(image, "published") for image in flist.images(store)]
+    remember(paths.root, lambda: {"image": [image.name for image in found]})
     rows = [
         (i.name, ids.short(i.digest), i.signer_name, str(i.entries),
          units.bytes_text(i.content_bytes), units.bytes_text(i.stored_bytes))
@@ -120,7 +134,7 @@ def _find(store: flist.ChunkStore, word: str) -> flist.ImageSummary:
         "tfgrid image show guestbook-web --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("image"))
 def show_image(settings: Settings, name: str) -> None:
     """Show one published image, by name or digest prefix."""
     show(settings, _answer(_find(_store(settings)[2], name), "published"), _image_text)
@@ -133,7 +147,7 @@ def show_image(settings: Settings, name: str) -> None:
         "tfgrid image verify guestbook-web --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("image"))
 def verify_image(settings: Settings, name: str) -> None:
     """Read every chunk of an image and hold that all is as its signer signed it."""
     store = _store(settings)[2]

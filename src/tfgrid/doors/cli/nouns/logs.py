@@ -14,7 +14,7 @@ import click
 
 from tfgrid.core import errors
 from tfgrid.doors.cli import answers
-from tfgrid.doors.cli.frame import Leaf, Settings, leaf, stream
+from tfgrid.doors.cli.frame import Leaf, Settings, complete, leaf, stream
 from tfgrid.doors.cli.session import Session
 from tfgrid.ledger import contract
 
@@ -29,9 +29,14 @@ _POLL_SECONDS: Final = 1.0
     examples=("tfgrid logs guestbook/web-1", "tfgrid logs guestbook/redis -f",
               "tfgrid logs guestbook/web-1 --json"),
 )  # fmt: skip
-@click.argument("workload", metavar="CONTRACT/WORKLOAD")
+@click.argument("workload", metavar="CONTRACT/WORKLOAD", shell_complete=complete("workload"))
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
-@click.option("--limit", type=int, default=100, help="How many lines at first (default: 100).")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=100,
+    help="How many lines at first (default: 100).",
+)
 def logs(settings: Settings, workload: str, follow: bool, limit: int) -> None:
     """Show the end of what a workload wrote; with -f until interrupted, or until --timeout."""
     asyncio.run(_logs(settings, workload, follow=follow, limit=limit))
@@ -42,11 +47,14 @@ async def _logs(settings: Settings, path: str, *, follow: bool, limit: int) -> N
         await session.look()
         state, workload = _find(session, path)
         known: list[str] = []
+        first = True
         bounded = "timeout" in settings.given
         until = session.clock.monotonic_ms() + settings.timeout * 1000
         while True:
             lines = await _tail(session, state, workload)
-            fresh = new_lines(known, lines)[-limit if not known else 0 :]
+            fresh = new_lines(known, lines)
+            if first:
+                fresh, first = fresh[max(0, len(fresh) - limit) :], False
             stream(
                 settings,
                 [_line(state.contract, workload, text) for text in fresh],
@@ -67,6 +75,13 @@ def _find(session: Session, path: str) -> tuple[contract.ContractState, str]:
     state = session.contract(name)
     agreement = state.proposal.agreement
     known = [w.name for w in agreement.workloads if isinstance(w, contract.Container)]
+    if not workload and len(known) == 1:
+        workload = known[0]
+    if not workload and known:
+        raise errors.BadInput(
+            "TFG-5001", f"{name} has several containers: {', '.join(known)}", where=path,
+            hint=f"tfgrid logs {name}/{known[0] if known else 'WORKLOAD'}",
+        )  # fmt: skip
     if workload not in known:
         raise errors.NotFound(
             "TFG-5019", f"{name} has no container {workload!r}, but {', '.join(known)}", where=path,

@@ -96,6 +96,7 @@ def up(settings: Settings, nodes: int | None, farms: int | None, directory: str 
     """Start a grid on this machine, or what is missing of it."""
     where = Path(directory).absolute() if directory else grid_directory(settings)
     if settings.dry_run:
+        localgrid.check_layout(where, nodes=nodes, farms=farms)
         show(settings, _planned(where), _planned_text)
         return
     refuse_if_lacking()
@@ -169,7 +170,11 @@ def down(settings: Settings, purge: bool, directory: str | None) -> None:
     paths = localgrid.find(where)
     grid = localgrid.read(paths)
     if settings.dry_run:
-        show(settings, _down_answer(paths, [], False, []), lambda a: f"would stop {a.directory}")
+        would = f"stop the grid in {paths.root}"
+        if purge:
+            would += ", then remove it with its ledger, identities and images"
+        show(settings, _down_answer(paths, [], False, []), lambda _: f"would {would}")
+        say(settings, "nothing was changed")
         return
     if purge:
         question = f"Remove {paths.root} with its ledger, identities and images?"

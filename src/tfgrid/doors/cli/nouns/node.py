@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import click
 
-from tfgrid.core import limits, units
+from tfgrid.core import ids, limits, units
 from tfgrid.doors.cli import answers, render
-from tfgrid.doors.cli.frame import Noun, Settings, leaf, show, show_all
+from tfgrid.doors.cli.frame import Noun, Settings, complete, leaf, show, show_all
 from tfgrid.doors.cli.session import Session
 from tfgrid.ledger import farm
 
@@ -56,40 +56,38 @@ def _node_row(node: answers.Node) -> tuple[str, ...]:
     node_noun, "show", answers=("tfgrid.node/1",),
     examples=("tfgrid node show n1", "tfgrid node show 3fa9c1", "tfgrid node show n1 --json"),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("node"))
 def show_node(settings: Settings, name: str) -> None:
     """Show one node, by name or id prefix."""
     found = asyncio.run(_nodes(settings, name))
-    show(settings, found[0], _node_text)
+    show(settings, found[0], lambda node: _node_text(settings, node))
 
 
-def _node_text(node: answers.Node) -> str:
+def _node_text(settings: Settings, node: answers.Node) -> str:
     def size(capacity: units.Capacity) -> str:
         memory, disk = capacity.memory_bytes, capacity.ssd_bytes + capacity.hdd_bytes
         cores = render.cores(capacity.cpu_millis)
         return f"{cores} cores, {units.bytes_text(memory)}, {units.bytes_text(disk)} disk"
 
-    lines = [
-        render.field_list(
-            [
-                ("node", f"{node.name}  {node.node}"),
-                ("farm", f"{node.farm} ({node.country})"),
-                ("address", node.address),
-                ("roles", " ".join(node.roles)),
-                ("trust", node.trust),
-                ("admitted", "yes" if node.admitted else "no"),
-                ("state", f"{node.state} {node.reason}".strip()),
-                ("heard", node.seen_at or "never"),
-                ("total", size(node.total)),
-                ("reserved", size(node.reserved)),
-                ("free", size(node.free)),
-            ]
-        )
-    ]
-    for item in node.items:
-        reason = item.get("reason", "")
-        lines.append(f"  {item['kind']:<10} {item['name']:<40} {item['condition']}  {reason}")
-    return "\n".join(lines)
+    facts = render.field_list(
+        [
+            ("node", f"{node.name}  {node.node}"),
+            ("farm", f"{node.farm} ({node.country})"),
+            ("address", node.address),
+            ("roles", " ".join(node.roles)),
+            ("trust", node.trust),
+            ("admitted", "yes" if node.admitted else "no"),
+            ("state", f"{node.state} {node.reason}".strip()),
+            ("heard", node.seen_at or "not lately"),
+            ("total", size(node.total)),
+            ("reserved", size(node.reserved)),
+            ("free", size(node.free)),
+        ]
+    )
+    columns = ("contract", "kind", "name", "condition", "reason")
+    rows = [[str(item.get(column, "")) for column in columns] for item in node.items]
+    rows = [[ids.short(row[0]), *row[1:]] for row in rows]
+    return f"{facts}\n\n{render.table(settings, columns, rows)}" if rows else facts
 
 
 async def _nodes(settings: Settings, word: str = "") -> list[answers.Node]:

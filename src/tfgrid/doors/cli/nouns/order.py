@@ -26,6 +26,7 @@ from tfgrid.doors.cli.frame import (
     Leaf,
     Progress,
     Settings,
+    complete,
     confirm,
     hints,
     leaf,
@@ -87,7 +88,7 @@ def _arguments(function: _F) -> _F:
         click.option("--set", "settings_", multiple=True, metavar="K=V",
                      help="A parameter of the recipe."),
         click.option("--name", default="", help="The contract's name (default: the recipe's)."),
-        click.argument("what", metavar="RECIPE|FILE"),
+        click.argument("what", metavar="RECIPE|FILE", shell_complete=complete("recipe")),
     ):  # fmt: skip
         add(function)
     return function
@@ -103,7 +104,9 @@ def _arguments(function: _F) -> _F:
 @_arguments
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the plan in a file.")
 @click.option(
-    "--detailed-exitcode", is_flag=True, help="20 if deploying it would change something."
+    "--detailed-exitcode",
+    is_flag=True,
+    help="20 if deploying it would register something, 6 if that would be refused.",
 )
 def plan(
     settings: Settings, what: str, name: str, settings_: Sequence[str],
@@ -111,13 +114,15 @@ def plan(
 ) -> None:  # fmt: skip
     """Plan an order: where each workload would go, why there, at what price. Changes nothing."""
     request = request_from(what, name, settings_, approvers)
-    answer, data = asyncio.run(_plan(settings, request, output))
+    answer, data, changes = asyncio.run(_plan(settings, request, output))
     if output is not None:
         write_file(output, data)
     show(settings, answer, lambda a: portrait.plan_text(settings, a))
     if not answer.obstacle:
         hints(settings, _again(what, name, settings_, approvers, output))
-    if detailed_exitcode:
+    if detailed_exitcode and answer.obstacle:
+        click.get_current_context().exit(int(ExitCode.CONFLICT))
+    if detailed_exitcode and changes:
         click.get_current_context().exit(int(ExitCode.CHANGES))
 
 
@@ -135,12 +140,14 @@ def _again(
 
 async def _plan(
     settings: Settings, request: Request, output: Path | None
-) -> tuple[answers.Plan, bytes]:
+) -> tuple[answers.Plan, bytes, bool]:
     with Session(settings) as session:
         await session.look()
+        there = ordered_already(session, request) is not None
         made = make_plan(session, request)
-        answer = portrait.plan_answer(session, made, str(output or ""), obstacle(session, made))
-        return answer, canonical.encode(made)
+        hindered = "" if there else obstacle(session, made)
+        answer = portrait.plan_answer(session, made, str(output or ""), hindered)
+        return answer, canonical.encode(made), not there
 
 
 def make_plan(session: Session, request: Request) -> contract.Plan:
@@ -151,19 +158,56 @@ def make_plan(session: Session, request: Request) -> contract.Plan:
         errors.NoFit: TFG-2350.
 
     """
-    path = Path(request.what)
-    data = store.read_at_most(path, limits.document_bytes_max) if path.is_file() else b""
-    if data[:1] == b"{":
-        return canonical.parse(data, contract.Plan)
-    recipe = _recipe(session, request.what)
-    me = session.keyring().identity
+    planned = _plan_in(request.what)
+    if planned is not None:
+        return planned
+    order, recipe = _order(session, request)
     ordering = threebot.Ordering(session.follower, None, session.clock)
+    return ordering.plan(order, recipe, images_by_name(session))
+
+
+def _order(session: Session, request: Request) -> tuple[contract.Order, contract.Recipe]:
+    recipe = _recipe(session, request.what)
     order = contract.Order(
-        ledger=session.grid.ledger, owner=me, name=request.name or recipe.name,
+        ledger=session.grid.ledger, owner=session.keyring().identity,
+        name=request.name or recipe.name,
         salt=canonical.text_from(SystemRng().token(_SALT_BYTES)),
         parameters=dict(request.settings), approvers=_roles(session, recipe, request.approvers),
     )  # fmt: skip
-    return ordering.plan(order, recipe, images_by_name(session))
+    return order, recipe
+
+
+def ordered_already(session: Session, request: Request) -> contract.ContractState | None:
+    """The living contract that this request would make once more, so that a repeat resumes.
+
+    It is the same plan, or has the same owner, name, recipe, workloads and approvers; to order the
+    same twice, give it another name.
+    """
+    planned = _plan_in(request.what)
+    if planned is not None:
+        wanted = contract.contract_id(planned.proposal.agreement)
+        return next((s for s in session.contracts() if s.contract == wanted), None)
+    order, recipe = _order(session, request)
+    workloads = contract.render(recipe, order.parameters, images_by_name(session))
+    approvers = {(role, who) for role, people in order.approvers.items() for who in people}
+    for state in session.contracts():
+        agreed = state.proposal.agreement
+        rules = (agreed.policy.deploy, agreed.policy.delete)
+        if (
+            state.phase not in {*contract.PHASES_FINAL, "cancelling", "expired"}
+            and (agreed.owner, agreed.name) == (order.owner, order.name)
+            and (agreed.recipe, agreed.workloads) == (contract.recipe_ref(recipe), workloads)
+            and {(a.role, a.identity) for rule in rules for a in rule.approvers} == approvers
+        ):
+            return state
+    return None
+
+
+def _plan_in(what: str) -> contract.Plan | None:
+    """The plan in a file; None if this names no file of one."""
+    path = Path(what)
+    data = store.read_at_most(path, limits.document_bytes_max) if path.is_file() else b""
+    return canonical.parse(data, contract.Plan) if data[:1] == b"{" else None
 
 
 def _recipe(session: Session, what: str) -> contract.Recipe:
@@ -276,10 +320,17 @@ def _deployed_text(answer: answers.Deployed) -> str:
 async def _deploy(settings: Settings, request: Request, *, wait: bool) -> answers.Deployed | None:
     with Session(settings) as session:
         await session.look()
+        there = ordered_already(session, request)
+        if there is not None:
+            say(settings, f"{there.proposal.agreement.name} is ordered already: {there.phase}")
+            timeout = settings.timeout if wait and not settings.dry_run else 0
+            return _deployed(session, await _until_running(session, there, timeout))
         made = make_plan(session, request)
         if settings.dry_run:
-            show(settings, await _pending(session, made), lambda _: portrait.plan_text(
-                settings, portrait.plan_answer(session, made)))  # fmt: skip
+            answer = portrait.plan_answer(session, made, "", obstacle(session, made))
+            text = portrait.plan_text(settings, answer)
+            show(settings, await _pending(session, made), lambda _: text)
+            say(settings, "this is what would be registered; nothing was")
             return None
         if not settings.json and not settings.quiet:
             say(settings, portrait.plan_text(settings, portrait.plan_answer(session, made)))
@@ -314,9 +365,16 @@ async def register(
 ) -> contract.ContractState:
     """Register a plan and, if it needs nobody else's signature, wait until it runs."""
     ordering = threebot.Ordering(session.follower, await session.author(), session.clock)
-    state = await ordering.propose(made)
-    if state.phase == "proposed" or not timeout_seconds:
+    return await _until_running(session, await ordering.propose(made), timeout_seconds)
+
+
+async def _until_running(
+    session: Session, state: contract.ContractState, timeout_seconds: int
+) -> contract.ContractState:
+    """Wait until a contract runs, if its nodes are at it."""
+    if state.phase in {"proposed", "running"} or not timeout_seconds:
         return state
+    ordering = threebot.Ordering(session.follower, None, session.clock)
     with Progress(session.settings, "waiting for the nodes") as progress:
         async for step in ordering.wait(
             state.contract, until={"running"}, timeout_seconds=timeout_seconds

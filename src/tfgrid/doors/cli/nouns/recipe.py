@@ -11,7 +11,7 @@ import msgspec
 
 from tfgrid.core import errors, limits, store, units
 from tfgrid.doors.cli import answers, render
-from tfgrid.doors.cli.frame import ExitCode, Noun, Settings, hints, leaf, show, show_all
+from tfgrid.doors.cli.frame import ExitCode, Noun, Settings, complete, hints, leaf, show, show_all
 from tfgrid.doors.cli.session import Session
 from tfgrid.ledger import contract
 
@@ -37,7 +37,10 @@ def recipe_file(word: str) -> Path:
     if path.is_dir():
         path = path / "recipe.yaml"
     if not path.is_file():
-        raise errors.NotFound("TFG-5006", f"there is no file {word}", where=str(path.absolute()))
+        raise errors.NotFound(
+            "TFG-5006", f"there is no file {path}", where=str(path.absolute()),
+            hint="name a recipe file, or a folder with a recipe.yaml in it",
+        )  # fmt: skip
     return path
 
 
@@ -63,7 +66,7 @@ def read_text(path: Path) -> str:
 
 
 @leaf(
-    noun, "lint", answers=("tfgrid.lint/1",),
+    noun, "lint", offline=True, answers=("tfgrid.lint/1",),
     examples=(
         "tfgrid recipe lint examples/guestbook", "tfgrid recipe lint my-recipe.yaml",
         "tfgrid recipe lint my-recipe.yaml --json",
@@ -106,6 +109,8 @@ def publish_file(settings: Settings, file: str) -> None:
     path = recipe_file(file)
     made = asyncio.run(publish(settings, path))
     show(settings, made, _recipe_text)
+    if settings.dry_run:
+        return
     hints(settings, f"tfgrid plan {made.name}", f"tfgrid recipe show {made.name}")
 
 
@@ -115,10 +120,13 @@ async def publish(settings: Settings, path: Path) -> answers.Recipe:
         view = await session.look()
         author = await session.author("expert")
         wanted = contract.parse_recipe_yaml(read_text(path), author=author.keyring.identity)
-        if wanted not in contract.recipes(view) and not settings.dry_run:
-            await author.submit("recipe.publish", wanted)
-            await session.look()
-        return _answer(session, wanted)
+        if wanted in contract.recipes(view):
+            return _answer(session, wanted, "published already")
+        if settings.dry_run:
+            return _answer(session, wanted, "would be published")
+        await author.submit("recipe.publish", wanted)
+        await session.look()
+        return _answer(session, wanted, "published now")
 
 
 @leaf(
@@ -142,7 +150,7 @@ def list_recipes(settings: Settings) -> None:
         "tfgrid recipe show guestbook --json",
     ),
 )  # fmt: skip
-@click.argument("name")
+@click.argument("name", shell_complete=complete("recipe"))
 def show_recipe(settings: Settings, name: str) -> None:
     """Show what a recipe asks and advises; NAME or NAME@VERSION."""
     show(settings, asyncio.run(_recipe(settings, name)), _recipe_text)
@@ -161,7 +169,7 @@ async def _recipe(settings: Settings, word: str) -> answers.Recipe:
         return _answer(session, contract.read_recipe(view, name, version))
 
 
-def _answer(session: Session, recipe: contract.Recipe) -> answers.Recipe:
+def _answer(session: Session, recipe: contract.Recipe, state: str = "published") -> answers.Recipe:
     roles = ", ".join(role.role for role in recipe.deploy.roles)
     return answers.Recipe(
         name=recipe.name, version=recipe.version, digest=contract.recipe_digest(recipe),
@@ -169,6 +177,7 @@ def _answer(session: Session, recipe: contract.Recipe) -> answers.Recipe:
         parameters=[msgspec.to_builtins(p) for p in recipe.parameters],
         workloads=[f"{w.type} {w.name}" for w in recipe.workloads],
         deploy_quorum=f"{recipe.deploy.weight} of {roles}" if roles else "the owner",
+        state=state,
     )  # fmt: skip
 
 
@@ -176,7 +185,7 @@ def _recipe_text(recipe: answers.Recipe) -> str:
     lines = [
         render.field_list(
             [
-                ("recipe", f"{recipe.name}@{recipe.version}"),
+                ("recipe", f"{recipe.name}@{recipe.version}  ({recipe.state})"),
                 ("expert", recipe.author),
                 ("digest", recipe.digest),
                 ("what", recipe.description),

@@ -16,12 +16,12 @@ _group = click.Group()
 
 
 @leaf(
-    _group, "help", answers=("tfgrid.topic/1",),
+    _group, "help", offline=True, answers=("tfgrid.topic/1",),
     examples=("tfgrid help TFG-1203", "tfgrid help exit-codes", "tfgrid help environment"),
 )  # fmt: skip
 @click.argument("topic", required=False, default="")
 def help_page(settings: Settings, topic: str) -> None:
-    """Explain start, exit-codes, environment, accessibility or an error code; list them all."""
+    """Explain start, exit-codes, codes, environment, accessibility, or one error code."""
     show(settings, _page(topic), lambda page: f"{page.title}\n\n{page.text}")
 
 
@@ -35,6 +35,9 @@ def _page(topic: str) -> answers.Topic:
         case "exit-codes":
             rows = [f"{int(code):>4}  {text}" for code, text in exits.MEANINGS.items()]
             return _topic(word, "Exit codes", "\n".join(rows))
+        case "codes":
+            rows = [f"{page.code}  {page.title}" for page in catalogue.entries().values()]
+            return _topic(word, "Error codes: tfgrid help TFG-nnnn", "\n".join(rows))
         case "environment":
             rows = [f"{name:<16} {text}" for name, text in settings.ENVIRONMENT.items()]
             return _topic(word, "Environment variables", "\n".join(rows))
@@ -54,6 +57,13 @@ def _topic(name: str, title: str, text: str) -> answers.Topic:
     return answers.Topic(name=name, title=title, text=text)
 
 
+_TOPICS: Final = {
+    "start": "the commands to begin with",
+    "exit-codes": "what a command can end with",
+    "codes": "every error code",
+    "environment": "the variables that commands read",
+    "accessibility": "without colour, without animation, without a menu",
+}
 _START: Final = """\
 tfgrid doctor                       what this machine has and lacks
 tfgrid demo                         the whole idea: a grid, a recipe, approvals, a page
@@ -76,13 +86,13 @@ Questions are typed answers, never menus; --yes answers them all."""
 
 
 def _index() -> answers.Topic:
-    rows = ["start", "exit-codes", "environment", "accessibility"]
-    rows += [f"{page.code}  {page.title}" for page in catalogue.entries().values()]
+    rows = [f"{name:<14} {text}" for name, text in _TOPICS.items()]
+    rows.append(f"{'TFG-nnnn':<14} one of {len(catalogue.entries())} error codes")
     return _topic("topics", "Help pages: tfgrid help TOPIC", "\n".join(rows))
 
 
 @leaf(
-    _group, "completion", answers=("tfgrid.completion/1",),
+    _group, "completion", offline=True, answers=("tfgrid.completion/1",),
     examples=(
         "tfgrid completion bash >/etc/bash_completion.d/tfgrid",
         "tfgrid completion zsh >~/.zfunc/_tfgrid",

@@ -140,12 +140,20 @@ async def _describe(settings: Settings, which: ContractId) -> answers.Contract:
         return portrait.contract_answer(session, session.contract(which))
 
 
+def _node_to_unplug(described: answers.Contract) -> str:
+    """A node with a web container, whose page another one shows too; not the gateway itself."""
+    gateways = {row.node for row in described.workloads if row.kind == "route"}
+    web = [row.node for row in described.workloads if row.workload.startswith("web-")]
+    return next((node for node in web if node not in gateways), "bcdb")
+
+
 def conclude(
     teller: Teller, which: ContractId, made: Exchange, proof: answers.Proof
 ) -> answers.Demo:
     """Say how to look around and how to stop."""
     with Session(teller.settings) as session:
         root = session.paths.root
+    node = _node_to_unplug(asyncio.run(_describe(teller.settings, which)))
     # What is installed is not on the path of who typed `make demo`.
     path = [] if shutil.which("tfgrid") else ["", f"export PATH={sys.prefix}/bin:$PATH"]
     for line in (
@@ -155,6 +163,7 @@ def conclude(
         f"   tfgrid contract verify {proof.file}",
         f"   {web.curl(made.url, made.certificate)}",
         "pull a plug: the page goes on answering",
+        f"   {f'tfgrid demo unplug {node}':<33}   tfgrid demo replug {node}",
         "   tfgrid demo unplug bcdb             tfgrid demo replug bcdb",
         "stop",
         "   make down    (keeps the grid's state; tfgrid down --purge leaves nothing)",

@@ -33,6 +33,7 @@ from tfgrid.ledger.contract.model import (
     asked,
 )
 from tfgrid.ledger.contract.planner.changes import find_changes
+from tfgrid.ledger.contract.planner.fewer import fewer
 from tfgrid.ledger.contract.planner.order import Order, Plan, PlanRow
 from tfgrid.ledger.contract.planner.search import Found, Refused, search
 from tfgrid.ledger.contract.policy import check_rule
@@ -66,7 +67,7 @@ def plan(order: Order, recipe: Recipe, images: Mapping[str, Image], inventory: I
         workloads, inventory.nodes, payment=order.payment, cap=None if cap is None else int(cap)
     )
     if isinstance(found, Refused):
-        raise _no_fit(found, order, recipe, workloads, inventory)
+        raise _no_fit(found, order, recipe, workloads, images, inventory)
     proposal = _proposal(order, recipe, workloads, policy, found, inventory)
     rows = _rows(proposal, found)
     return Plan(proposal=proposal, rows=rows, order_time=inventory.order_time, size=inventory.size)
@@ -93,13 +94,15 @@ def _no_fit(
     order: Order,
     recipe: Recipe,
     workloads: Sequence[Workload],
+    images: Mapping[str, Image],
     inventory: Inventory,
 ) -> errors.NoFit:
     changes = find_changes(order, recipe, workloads, inventory)
+    proposed = changes[0].text if changes else fewer(order, recipe, images, inventory)
     gave_up = "" if refused.complete else "; the search gave up, a place may still exist"
     return errors.NoFit(
         "TFG-2350", f"no node fits {refused.workload}{gave_up}", where=order.name,
-        hint=changes[0].text if changes else "ask for less, or add nodes",
+        hint=proposed or "ask for less, or add nodes",
         reasons={node: list(reasons) for node, reasons in refused.reasons.items()},
         names={node.node: node.name for node in inventory.nodes if node.node in refused.reasons},
         grid=list(refused.grid), changes=list(changes),

@@ -1,7 +1,7 @@
 """The thirteen damage experiments that 0-db was put through, against the real server.
 
-A thousand keys, an end, one mutation of a file, a start, everything read: each ends in full data, or in
-errors and log lines that name the file. `docs/operating/zdb.md` has the table.
+A thousand keys, an end, one mutation of a file, a start, everything read: each ends in full
+data, or in errors and log lines that name the file. `docs/operating/zdb.md` has the table.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ full = Outcome(keys)
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same keys in a store that was killed and in one that was stopped: there the index is whole."""
+    """The same keys in a store that was killed and in one that was stopped, with a whole index."""
     made = {}
     for end in ("killed", "stopped"):
         folder = made[end] = tmp_path_factory.mktemp(end)
@@ -167,6 +167,6 @@ def test_without_damage_there_is_nothing_to_say(stores: dict[str, Path], tmp_pat
 
 def test_the_manual_has_the_table() -> None:
     """Each experiment is a line of docs/operating/zdb.md."""
-    manual = (Path(__file__).parents[2] / "docs/operating/zdb.md").read_text()
+    manual = (Path(__file__).parents[3] / "docs/operating/zdb.md").read_text()
     for row in EXPERIMENTS:
         assert f"| {row[0]} |" in manual, row[0]

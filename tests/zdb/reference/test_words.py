@@ -9,8 +9,8 @@ import pytest
 
 from tests.zdb.ground import Error, Wire, serving
 
-# Every error text that its commands, parser and access rules have, but for those of failures that do not
-# exist here: there is no `Internal memory error`, and no index that a write waits for.
+# Every error text that its commands, parser and access rules have, but for those of failures that
+# do not exist here: there is no `Internal memory error`, and no index that a write waits for.
 TEXTS = (
     "Malformed request, array expected", "Missing arguments", "Too many arguments",
     "Malformed query string", "Payload too big", "Unexpected arguments", "Invalid argument",
@@ -33,14 +33,15 @@ TEXTS = (
     "This server instance is configured to use a single runtime mode",
     "Namespace is temporarily locked (read-only)",
     "Namespace is temporarily frozen (read-write disabled)", "Flushing public namespace denied",
-    "EOF", "Invalid Request", "Unexpected Internal Error", "Unknown DATA subcommand", "Unauthorized",
+    "EOF", "Invalid Request", "Unexpected Internal Error", "Unknown DATA subcommand",
+    "Unauthorized",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_each_error_text_is_provoked_somewhere(text: str) -> None:
     """A test beside this list expects the text as it is."""
-    others = Path(__file__).parent.glob("test_*.py")
+    others = Path(__file__).parents[1].rglob("test_*.py")
     own = Path(__file__).read_text().partition("def test_each_error_text")[2]
     written = [own, *(path.read_text() for path in others if path.name != Path(__file__).name)]
     assert any(f'"{text}"' in source for source in written)
