@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -21,7 +22,7 @@ from typing import Final
 from bench.figures import Bound, Figure, Report, Sample, Table, judged
 from bench.ground import Ground
 from bench.meters import resident_bytes, turns
-from bench.peers import Kind, Load, Peer, Run, control, run, serving, start
+from bench.peers import Kind, Load, Peer, Run, control, placed, run, serving, start
 from tfgrid.capacity import zdb
 
 __all__ = ["measure"]
@@ -222,8 +223,9 @@ def _written_by_fio(folder: Path) -> Sample:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "fio"
     done = subprocess.run(
-        ["fio", "--name=w", f"--filename={file}", "--rw=write", "--bs=1M",
-         f"--size={WRITTEN_BYTES}", "--end_fsync=1", "--output-format=json"],
+        placed(["fio", "--name=w", f"--filename={file}", "--rw=write", "--bs=1M",
+                f"--size={WRITTEN_BYTES}", "--end_fsync=1", "--output-format=json"],
+               max(os.sched_getaffinity(0))),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     file.unlink()
