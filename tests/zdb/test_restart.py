@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_an_orderly_end_keeps_everything(tmp_path: Path) -> None:
     with serving(tmp_path) as server, server.wire() as wire:
         assert wire("DBSIZE") == 5000
         assert wire("GET", "k4321") == b"v4321"
+
+
+def test_a_server_starts_without_the_rest_of_python() -> None:
+    """What its process loads of Python is the way to the native module, and no more."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "tfgrid.capacity.zdb", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    ours = {name for name in loaded if name.startswith("tfgrid")}
+    assert ours == {"tfgrid", "tfgrid.capacity", "tfgrid.capacity.zdb", "tfgrid._native"}
+    assert not loaded & {"typing", "dataclasses", "inspect", "pathlib", "re", "asyncio"}
 
 
 class Writer(threading.Thread):

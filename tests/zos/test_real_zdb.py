@@ -164,7 +164,7 @@ def test_reserved_used_and_removed(tmp_path: Path) -> None:
 
 
 def test_the_server_dies_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    """After kill -9 of Zero-DB another serves the same data; the ledger heard of both."""
+    """After kill -9 of Zero-DB another serves the same data, and the ledger knows that it runs."""
 
     async def body(here: Ground, mine: Stored) -> None:
         mine.set("before")
@@ -173,10 +173,12 @@ def test_the_server_dies_and_nothing_acknowledged_is_lost(tmp_path: Path) -> Non
         await here.until(lambda: servers(here) not in (set(), {first}), "another server runs")
         await mine.holds("before")
         mine.set("after")
-        await here.until(lambda: mine.receipt().state == "running", "it is told to run")
+        await here.until(lambda: len(here.receipts(mine.id, "data")) > 1, "something is told")
         await here.phase(mine.id, "running")
-        kinds = [r.state for r in here.receipts(mine.id, "data")]
-        assert kinds == ["running", "failed", "running"]
+        # Only the newest word waits: with a slow ledger, what was mended meanwhile goes unsaid.
+        states = [r.state for r in here.receipts(mine.id, "data")]
+        assert states in (["running", "failed", "running"], ["running", "running"])
+        assert (mine.receipt().limits.disk_bytes, mine.receipt().limits.keys_max) == (32 * MIB, 100)
 
     on_ground(tmp_path, body)
 
@@ -283,7 +285,7 @@ def test_a_disk_that_went_is_told_and_nothing_empty_made(tmp_path: Path) -> None
         await here.until(
             lambda: any("TFG-4023" in i.reason for i in here.status().items), "it is told"
         )
-        assert here.state(mine.id).phase == "degraded"
+        await here.phase(mine.id, "degraded")
         assert not data.exists()
 
         away.rename(data)

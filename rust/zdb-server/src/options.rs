@@ -57,6 +57,8 @@ pub struct Options {
     pub sync: Sync,
     /// Bytes of a data file before the next one is begun.
     pub data_size: u64,
+    /// Bytes of data files that may be kept in memory for reading; 0 is none.
+    pub cache: usize,
     /// Quota of a new namespace in bytes; 0 is none.
     pub max_size: u64,
     /// Begin a new data file after so long, if anything was written.
@@ -109,6 +111,7 @@ usage: zdb --data DIR --index DIR [options]
   --synctime SECONDS      the same as --sync interval
   --secure                the same as --sync none
   --data-size BYTES       bytes of a data file (268435456)
+  --cache BYTES           memory for reading again what was read, all namespaces together (67108864)
   --maxsize BYTES         quota of new namespaces (none)
   --rotate SECONDS        begin a new data file after so long
   --metrics ADDR:PORT     answer Prometheus
@@ -137,6 +140,7 @@ impl Options {
             admin: None,
             sync: Sync::Group,
             data_size: 256 * 1024 * 1024,
+            cache: tfgrid_zdb::CACHE_BYTES,
             max_size: 0,
             rotate: None,
             protect: false,
@@ -216,6 +220,7 @@ impl Options {
             "--data-size" | "--datasize" => {
                 self.data_size = parsed(name, value, "a number of bytes")?
             }
+            "--cache" => self.cache = parsed(name, value, "a number of bytes")?,
             "--maxsize" => self.max_size = parsed(name, value, "a number of bytes")?,
             "--rotate" => self.rotate = Some(seconds(name, value)?),
             "--metrics" => self.metrics = Some(parsed(name, value, "an address with a port")?),

@@ -191,6 +191,7 @@ fn open(options: &Options, began: Instant) -> Result<Store, Stopped> {
     };
     wanted.sync_beside = matches!(options.sync, Sync::Interval(_));
     wanted.segment_bytes = u32::try_from(options.data_size).unwrap_or(u32::MAX);
+    wanted.cache_bytes = options.cache;
     wanted.mode = match options.mode {
         Mode::Sequential => tfgrid_zdb::Mode::Sequential,
         Mode::User | Mode::Mixed => tfgrid_zdb::Mode::User,

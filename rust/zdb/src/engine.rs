@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::format::Uid;
 use crate::namespace::{BegunSync, Namespace, Settings};
 use crate::{
-    Disk, Error, Mode, NamespaceId, Result, Root, SyncMode, DEFAULT_NAMESPACE, NAME_BYTES_MAX,
-    SEGMENT_BYTES, SEGMENT_BYTES_MIN,
+    Disk, Error, Mode, NamespaceId, Result, Root, SyncMode, CACHE_BYTES, DEFAULT_NAMESPACE,
+    NAME_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN,
 };
 
 /// How an engine runs.
@@ -22,12 +24,14 @@ pub struct Options {
     pub segment_bytes: u32,
     /// Mode of new namespaces, the default one included.
     pub mode: Mode,
+    /// Bytes of data files that may be kept in memory for reading, for all namespaces together; 0 for none.
+    pub cache_bytes: usize,
     /// Bytes nobody can guess, from the system: identities and hash keys of new namespaces.
     pub entropy: [u8; 16],
 }
 
 impl Options {
-    /// Group commit, 256 MiB files, user mode.
+    /// Group commit, 256 MiB files, user mode, 64 MiB of cache.
     #[must_use]
     pub fn new(entropy: [u8; 16]) -> Self {
         let segment_bytes = SEGMENT_BYTES;
@@ -36,6 +40,7 @@ impl Options {
             sync_beside: false,
             segment_bytes,
             mode: Mode::User,
+            cache_bytes: CACHE_BYTES,
             entropy,
         }
     }
@@ -101,6 +106,7 @@ pub struct Engine<D: Disk> {
     /// Slots that somebody may have written to, or where something is due: a thousand others cost nothing.
     busy: Vec<usize>,
     uids_drawn: u64,
+    cache: Option<Rc<Cache>>,
 }
 
 impl<D: Disk> Engine<D> {
@@ -113,6 +119,7 @@ impl<D: Disk> Engine<D> {
             .segment_bytes
             .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let (disk, slots, names) = (Arc::new(disk), Vec::new(), BTreeMap::new());
+        let cache = Cache::new(options.cache_bytes);
         let mut engine = Self {
             disk,
             options,
@@ -121,6 +128,7 @@ impl<D: Disk> Engine<D> {
             begun: Vec::new(),
             busy: Vec::new(),
             uids_drawn: 0,
+            cache,
         };
         let mut report = Report::default();
         let mut found = std::collections::BTreeSet::new();
@@ -145,6 +153,7 @@ impl<D: Disk> Engine<D> {
             sync: self.options.sync,
             sync_beside: self.options.sync_beside,
             segment_bytes: self.options.segment_bytes,
+            cache: self.cache.clone(),
         }
     }
 
@@ -353,6 +362,12 @@ impl<D: Disk> Engine<D> {
             .iter_mut()
             .filter_map(|slot| slot.namespace.as_mut());
         namespaces.map(Namespace::settle).fold(Ok(()), Result::and)
+    }
+
+    /// Bytes of data files that are kept in memory for reading.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.cache.as_ref().map_or(0, |cache| cache.bytes())
     }
 
     /// The disk below.

@@ -152,6 +152,15 @@ impl<F: DiskFile> Index<F> {
         Ok(Some((index, totals, clean)))
     }
 
+    /// What was true after the last page, if that is good; the rest is not looked at.
+    pub fn last_totals(handle: &F, uid: Uid, file: u32) -> io::Result<Option<Totals>> {
+        let number = (handle.length()? / PAGE_BYTES as u64).saturating_sub(1);
+        match read_page(handle, uid.file_seed(file), number, file)? {
+            Page::Good(_, totals) if number > 0 => Ok(Some(totals)),
+            _ => Ok(None),
+        }
+    }
+
     /// Bytes of the file.
     pub fn bytes(&self) -> u64 {
         let partial = u64::from(self.written > 0);

@@ -34,6 +34,7 @@
 //! count of milliseconds, timestamps are unix seconds. At rest nothing is due (`Engine::next_due_ms`)
 //! and no system call is made.
 
+mod cache;
 mod disk;
 mod engine;
 mod error;
@@ -52,6 +53,6 @@ pub use error::{Error, Result};
 pub use namespace::{BegunSync, Namespace, Page};
 pub use types::{
     Direction, HistoryPolicy, Key, Meta, Mode, NamespaceId, Password, Place, Properties, Record,
-    Scratch, Stats, SyncMode, Written, DEFAULT_NAMESPACE, KEY_BYTES_MAX, NAME_BYTES_MAX,
-    PASSWORD_BYTES_MAX, PAYLOAD_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN,
+    Scratch, Stats, SyncMode, Written, CACHE_BYTES, DEFAULT_NAMESPACE, KEY_BYTES_MAX,
+    NAME_BYTES_MAX, PASSWORD_BYTES_MAX, PAYLOAD_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN,
 };

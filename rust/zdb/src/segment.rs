@@ -1,8 +1,10 @@
 //! One data file: where its bytes are, and walking over its records.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::cache::CachedFile;
 use crate::format::{
     payload_crc, u32_at, RecordHeader, RunHeader, SegmentHeader, Uid, ALIGN, RECORD_HEADER_BYTES,
     RUN_HEADER_BYTES, SEGMENT_HEADER_BYTES,
@@ -32,6 +34,8 @@ pub struct Run {
 pub struct Segment<F> {
     /// The open file.
     pub handle: Arc<F>,
+    /// What is kept of it in memory; `None` without a cache.
+    pub cached: Option<Rc<CachedFile>>,
     /// What its first bytes say, or should say.
     pub header: SegmentHeader,
     /// Checksum state of its records.
@@ -47,8 +51,10 @@ pub struct Segment<F> {
 impl<F> Clone for Segment<F> {
     fn clone(&self) -> Self {
         let (handle, runs) = (Arc::clone(&self.handle), self.runs.clone());
+        let cached = self.cached.clone();
         Self {
             handle,
+            cached,
             runs,
             ..*self
         }
@@ -61,6 +67,7 @@ impl<F: DiskFile> Segment<F> {
         let seed = header.uid.file_seed(header.file);
         Self {
             handle,
+            cached: None,
             header,
             seed,
             bytes,
@@ -138,6 +145,17 @@ impl<F: DiskFile> Segment<F> {
     /// Whether there can be a record at an offset: compaction may have dropped it.
     pub fn holds(&self, offset: u32) -> bool {
         self.runs.is_none() || self.run(offset).is_some()
+    }
+
+    /// Where what was first written at an offset is in the file, and where in it the bytes after it end.
+    ///
+    /// `None` when compaction dropped what was there.
+    pub fn locate(&self, offset: u32) -> Option<(u32, u32)> {
+        if self.runs.is_none() {
+            return Some((offset, self.end()));
+        }
+        let (_, run, length) = self.run(offset)?;
+        Some((run.at + (offset - run.offset), run.at + length))
     }
 
     /// Read at an offset as first written; fewer bytes at the end of a run or of the file.

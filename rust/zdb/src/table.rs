@@ -11,6 +11,8 @@ use crate::Place;
 
 /// Slots of a full bucket: seven eighths of 4096.
 const BUCKET_SLOTS_MAX: usize = 3584;
+/// Records up to here are read by way of the cache; bigger ones cost more to copy than to ask for.
+const SMALL_BYTES_MAX: usize = 8448;
 /// Beyond this many bits of directory a bucket grows instead.
 const DEPTH_MAX: u8 = 24;
 /// Bytes that one slot takes in a bucket, its control byte included.
@@ -31,6 +33,11 @@ impl Class {
             .iter()
             .position(|&limit| total_bytes <= limit);
         Self(fits.unwrap_or(6) as u8)
+    }
+
+    /// Whether a record of it is kept in the cache.
+    pub fn is_small(self) -> bool {
+        self.bytes() <= SMALL_BYTES_MAX
     }
 
     /// How many bytes to read at first.
@@ -130,6 +137,32 @@ impl Table {
         }
     }
 
+    /// Without keys, but with room for so many, as if they had grown here.
+    pub fn with_room(keys: u64) -> Self {
+        let buckets = keys
+            .div_ceil(BUCKET_SLOTS_MAX as u64 * 15 / 16)
+            .next_power_of_two();
+        let depth = (buckets.ilog2() as u8).min(DEPTH_MAX);
+        let each = (keys >> depth) as usize;
+        // Hashes do not spread evenly: a bucket with a little more does not have to be moved.
+        let room = (each + each / 32).min(BUCKET_SLOTS_MAX);
+        let bucket = || Bucket {
+            depth,
+            slots: HashTable::with_capacity(room),
+        };
+        Self {
+            depth,
+            directory: (0..1 << depth).collect(),
+            buckets: (0..1 << depth).map(|_| bucket()).collect(),
+            count: 0,
+        }
+    }
+
+    /// Bits of a hash that say which bucket it is in; buckets of fewer bits are there too.
+    pub fn depth(&self) -> u8 {
+        self.depth
+    }
+
     /// Number of keys.
     pub fn len(&self) -> usize {
         self.count
@@ -172,6 +205,14 @@ impl Table {
             Some(error) => Err(error),
             None => Ok(found.map(|slot| slot.location)),
         }
+    }
+
+    /// The first location of this hash, whosesoever it is.
+    #[inline]
+    pub fn glimpse(&self, hash: u32) -> Option<Location> {
+        let bucket = &self.buckets[self.bucket_of(hash)];
+        let found = bucket.slots.find(spread(hash), |slot| slot.hash == hash);
+        found.map(|slot| slot.location)
     }
 
     /// Whether the record at a place is the current one of its key.
@@ -329,8 +370,10 @@ mod tests {
             |number: u32| (u64::from(number).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32;
         for number in 1..=60_000 {
             table.insert(hash(number), location(number));
-            if number % 6_000 == 0 {
-                assert!(table.memory_bytes() < 40 * number as usize);
+            // At every size, and so also where a bucket was just split.
+            if number >= 2_000 && number % 61 == 0 {
+                let bytes = table.memory_bytes();
+                assert!(bytes < 40 * number as usize, "{bytes} bytes, {number} keys");
             }
         }
         for number in (1..=60_000).step_by(3) {
@@ -342,6 +385,25 @@ mod tests {
             assert_eq!(there, number % 3 != 1, "{number}");
         }
         assert_eq!(table.len(), table.iter().count());
+    }
+
+    /// A table with room behaves as one that grew, and has no more memory for any number of keys.
+    #[test]
+    fn has_room_for_what_is_expected() {
+        for keys in (0..40u32).map(|step| 2_000 * step * step + step) {
+            let mut table = Table::with_room(u64::from(keys));
+            assert!(
+                keys == 0 || table.memory_bytes() < 40 * keys as usize,
+                "{keys} keys"
+            );
+            for number in 1..=keys.min(30_000) {
+                table.insert(number.wrapping_mul(0x9e37_79b9), location(number));
+            }
+            for number in 1..=keys.min(30_000) {
+                let hash = number.wrapping_mul(0x9e37_79b9);
+                assert!(table.is_current(hash, location(number).place()));
+            }
+        }
     }
 
     /// Keys that share one hash are all kept, and each can be replaced alone.

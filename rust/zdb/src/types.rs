@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::cache::Block;
+
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 255;
 /// Longest payload, in bytes.
@@ -16,6 +18,9 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 pub const SEGMENT_BYTES_MIN: u32 = 512 << 10;
 /// Usual size of a data file, in bytes.
 pub const SEGMENT_BYTES: u32 = 256 << 20;
+
+/// Usual budget of the cache, in bytes.
+pub const CACHE_BYTES: usize = 64 << 20;
 
 /// How keys come to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +86,13 @@ pub struct Record<'a> {
 /// Room to read a record into; keep one for each reader and use it again.
 #[derive(Default)]
 pub struct Scratch {
+    /// Bytes of its own, of which `got` were read.
     pub(crate) bytes: Vec<u8>,
     pub(crate) got: usize,
+    /// Or a block of the cache, and where in it the record begins.
+    pub(crate) block: Option<(Block, usize)>,
+    /// Whether what is held comes from the cache.
+    pub(crate) remembered: bool,
 }
 
 impl fmt::Debug for Scratch {

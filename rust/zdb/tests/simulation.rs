@@ -86,6 +86,8 @@ impl Run {
             sync_beside: dice.one_in(2),
             mode,
             segment_bytes: 1 << 19,
+            // None, one that is always full, and one that keeps everything.
+            cache_bytes: [0, 32 << 10, 64 << 20][seed as usize % 3],
             ..Options::new([3; 16])
         };
         let mut run = Self {

@@ -221,7 +221,7 @@ fn a_later_version_is_refused() {
         std::fs::write(folder.0.join(name), &bytes).expect("writable");
     }
     let refused = tfgrid_zdb::Engine::open(folder.disk(), Options::new([1; 16]), 0);
-    let text = refused.err().expect("refused").to_string();
+    let text = refused.expect_err("refused").to_string();
     assert!(text.contains("later version"), "{text}");
     let after = std::fs::read(folder.file("data", "namespace")).expect("there");
     assert_eq!(after, bytes);

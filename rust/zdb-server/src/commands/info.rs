@@ -292,6 +292,12 @@ pub fn metrics(shared: &Shared) -> String {
         shared.boot.elapsed().as_secs_f64(),
     );
     one(
+        "cache_bytes",
+        "gauge",
+        "bytes of data files kept in memory for reading",
+        shared.engine.cached_bytes() as f64,
+    );
+    one(
         "clients",
         "gauge",
         "connections now",

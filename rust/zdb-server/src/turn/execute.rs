@@ -9,6 +9,7 @@ use rustix::net::Shutdown;
 use crate::commands::{self, Call, Outcome, OUTPUT_PAUSE_BYTES};
 use crate::log::{self, Field, Level};
 use crate::shared::{Reply, Shared};
+use crate::turn::ahead;
 use crate::turn::carry::Carried;
 use crate::turn::connection::{Connection, Peer, Phase};
 use crate::turn::server::Server;
@@ -217,7 +218,7 @@ fn run(shared: &mut Shared, connection: &mut Connection, slot: usize, input: &[u
     let Peer::Client(client) = peer else {
         return input.len();
     };
-    let mut at = 0;
+    let (mut at, mut warm) = (0, 0);
     loop {
         match parser.step(&input[at..]) {
             Ok(Step::Needs(length)) => {
@@ -230,6 +231,9 @@ fn run(shared: &mut Shared, connection: &mut Connection, slot: usize, input: &[u
                     return at;
                 }
                 let (start, namespace) = (output.len(), client.namespace);
+                if at >= warm && at + length < input.len() {
+                    warm = at + ahead::warm(&shared.engine, namespace, &input[at..]);
+                }
                 let args = parser.arguments(&input[at..]);
                 let outcome = commands::run(&mut Call {
                     args,

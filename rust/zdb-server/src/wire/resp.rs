@@ -188,6 +188,14 @@ impl Parser {
         }
     }
 
+    /// Where an argument of a whole request is in the input that [`Parser::step`] saw.
+    #[inline]
+    #[must_use]
+    pub fn place(&self, index: usize) -> Option<std::ops::Range<usize>> {
+        let span = self.spans.get(index)?;
+        Some(span.start as usize..(span.start + span.length) as usize)
+    }
+
     /// Forget the request: the next one begins.
     #[inline]
     pub fn reset(&mut self) {

@@ -389,7 +389,7 @@ impl<D: Disk> Namespace<D> {
             .rename(Root::Data, &copy.path, &path)
             .map_err(failed)?;
         let index = (copy.file - self.manifest.first) as usize;
-        self.segments[index] = Some(new);
+        self.segments[index] = self.admit(new);
         self.count_closed();
         self.disk
             .sync_folder(Root::Data, &self.name)

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::bulk::Batch;
 use super::Namespace;
 use crate::format::{RecordHeader, SegmentHeader, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::index::{self, write_all, Index, Totals};
@@ -12,6 +13,8 @@ use crate::{Disk, DiskFile, Error, Mode, Place, Report, Result, Root, SyncMode};
 
 /// The smallest record of sequential mode: how many ids a damaged stretch may have held.
 const RECORD_BYTES_MIN: u64 = 40;
+/// Index entries that are written together while data is read, so that few wait however much is read.
+const INDEX_BATCH_ENTRIES: usize = 1 << 16;
 /// What one void record covers at most.
 const VOID_BYTES_MAX: u32 = 8 << 20;
 
@@ -97,7 +100,8 @@ impl<D: Disk> Namespace<D> {
         if let Some(found) = segment.as_ref().filter(|_| sound) {
             self.totals.next_id = found.header.first_id;
         }
-        self.segments.push(segment);
+        self.segments
+            .push(segment.and_then(|segment| self.admit(segment)));
         self.totals = Totals {
             end: SEGMENT_HEADER_BYTES,
             last: 0,
@@ -198,17 +202,18 @@ impl<D: Disk> Namespace<D> {
             }
             Err(error) => return Err(Error::read(&name, &error)),
         };
-        let mut failed = None;
+        let (mut failed, mut batch) = (None, Batch::default());
         let uid = self.manifest.uid;
         let opened = Index::open(handle, uid, file, &mut |entry| {
             if failed.is_none() {
-                failed = self.replay(entry, None).err();
+                failed = self.replay_soon(entry, &mut batch).err();
             }
         });
         let opened = opened.map_err(|error| Error::read(&name, &error))?;
         if let Some(error) = failed {
             return Err(error);
         }
+        self.replay_batch(&mut batch)?;
         let Some((indexed, totals, clean)) = opened else {
             let what = "index file is damaged: rebuilt from data".to_owned();
             self.note(report, &name, (0, 0), what, false);
@@ -239,6 +244,7 @@ impl<D: Disk> Namespace<D> {
         let segment = self.segment(file).expect("opened before").clone();
         let read = |buffer: &mut [u8], offset| segment.read(buffer, offset);
         let (mut good_end, mut ids_lost, mut torn) = (from, 0, Vec::new());
+        let mut whole = true;
         self.totals.inexact |= segment.runs.is_some();
         let failed = |error| Error::read(&segment::name(file), &error);
         for stretch in segment.stretches(from, to) {
@@ -250,6 +256,7 @@ impl<D: Disk> Namespace<D> {
                     } => {
                         let place = header.meta.place;
                         let durable = place.offset < durable_to;
+                        whole &= good;
                         if !good {
                             self.note_bad(report, &header, key, durable);
                         }
@@ -261,9 +268,14 @@ impl<D: Disk> Namespace<D> {
                         } else {
                             self.take_in(&header, key, indexed)?;
                             good_end = place.offset + header.total() as u32;
+                            // What was lost is told and counted first, or a crash would forget it.
+                            if whole {
+                                self.index_so_far(file, indexed);
+                            }
                         }
                     }
                     Met::Hole { from, to: end } => {
+                        whole = false;
                         let durable = from < durable_to;
                         if !durable {
                             torn.push((from, end));
@@ -286,13 +298,39 @@ impl<D: Disk> Namespace<D> {
         self.totals.end = end;
         if let Some(indexed) = indexed {
             indexed.amend(self.totals);
-            // Never of what may not be durable. A failure is mended at the next start.
-            if self.read_only.is_none() && !(is_last && self.unsynced_since_ms.is_some()) {
+            // A failure is mended at the next start.
+            if self.may_index(file) {
                 let _ = indexed.write(end).and_then(|()| indexed.sync());
                 self.dirty.insert(file);
             }
         }
         Ok(good_end)
+    }
+
+    /// Whether entries of a file may be written: never of what may not be durable.
+    fn may_index(&self, file: u32) -> bool {
+        let durable = file != self.manifest.last || self.unsynced_since_ms.is_none();
+        durable && self.read_only.is_none()
+    }
+
+    /// Write the entries that wait when they are many.
+    fn index_so_far(&mut self, file: u32, indexed: &mut Option<Index<D::File>>) {
+        let Some(indexed) = indexed else {
+            return;
+        };
+        let waiting = indexed.waiting();
+        if waiting == 0 || waiting % INDEX_BATCH_ENTRIES != 0 {
+            return;
+        }
+        if file == self.manifest.last && self.unsynced_since_ms.take().is_some() {
+            if let Err(error) = self.active().handle.sync() {
+                self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
+            }
+        }
+        if self.may_index(file) {
+            let _ = indexed.write(self.totals.end);
+            self.dirty.insert(file);
+        }
     }
 
     /// Cover what was torn before good records, so that it does not look like damage later.

@@ -1,13 +1,15 @@
 //! One namespace: its properties, its log, its index.
 //!
 //! `write` appends and commits, `beside` syncs while it goes on, `rotate` moves on to another file, `read`
-//! answers, `walk` lists, `recover` opens (`load` a file, `replay` a record), `compact` gives space back,
-//! `quota` bounds what is used. Invariants: a place
-//! in the table or an index file is where a record was appended; the table's versions are the newest
-//! ones; index entries on disk are of durable records.
+//! answers (`fetch` reads one record), `walk` lists, `recover` opens (`load` a file, `replay` a record, `bulk`
+//! many), `compact` gives space back, `quota` bounds what is used. Invariants: a place in the table or an index
+//! file is where a record was appended; the table's versions are the newest ones; index entries on disk are of
+//! durable records; what the cache holds of the last file ends at `written`.
 
 mod beside;
+mod bulk;
 mod compact;
+mod fetch;
 mod load;
 mod quota;
 mod read;
@@ -21,8 +23,10 @@ mod write;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::format::RecordHeader;
 use crate::index::{Entry, Index, Totals};
 use crate::manifest::{Manifest, NotSaved};
@@ -36,11 +40,12 @@ pub use beside::BegunSync;
 pub use walk::Page;
 
 /// How an engine runs its namespaces.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub sync: SyncMode,
     pub sync_beside: bool,
     pub segment_bytes: u32,
+    pub cache: Option<Rc<Cache>>,
 }
 
 /// The current version of a key.
@@ -252,6 +257,12 @@ impl<D: Disk> Namespace<D> {
     fn segment(&self, file: u32) -> Option<&Segment<D::File>> {
         let index = file.checked_sub(self.manifest.first)?;
         self.segments.get(index as usize)?.as_ref()
+    }
+
+    /// A data file that was just opened, read through the cache from now on.
+    fn admit(&self, mut segment: Segment<D::File>) -> Option<Segment<D::File>> {
+        segment.cached = self.settings.cache.as_ref().map(Cache::file);
+        Some(segment)
     }
 
     fn active(&self) -> &Segment<D::File> {

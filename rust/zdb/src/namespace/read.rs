@@ -1,28 +1,10 @@
 //! Answering: every record that leaves here has the checksums it should.
 
 use super::{bump, Current, Namespace};
-use crate::format::{payload_crc, RecordHeader, RECORD_HEADER_BYTES};
+use crate::format::{RecordHeader, RECORD_HEADER_BYTES};
 use crate::segment::Segment;
 use crate::table::{Class, Location};
 use crate::{Disk, Error, Meta, Mode, Place, Record, Result, Scratch, KEY_BYTES_MAX};
-
-impl Scratch {
-    /// The record whose header was verified and whose bytes are complete.
-    pub(crate) fn record(&self, header: &RecordHeader) -> Record<'_> {
-        let key_end = RECORD_HEADER_BYTES + header.key_bytes;
-        let payload_end = key_end + header.meta.length as usize;
-        Record {
-            key: &self.bytes[RECORD_HEADER_BYTES..key_end],
-            payload: &self.bytes[key_end..payload_end],
-            meta: header.meta,
-        }
-    }
-
-    /// The key of the record whose header was verified.
-    pub(crate) fn record_key(&self, header: &RecordHeader) -> &[u8] {
-        &self.bytes[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + header.key_bytes]
-    }
-}
 
 impl<D: Disk> Namespace<D> {
     /// GET: the current version, verified; `None` when missing or deleted.
@@ -51,7 +33,11 @@ impl<D: Disk> Namespace<D> {
     /// # Errors
     /// `Read`; `Damaged` when not even header and key are good.
     pub fn check(&self, key: &[u8], scratch: &mut Scratch) -> Result<Option<bool>> {
-        let Some(header) = self.live(key, usize::MAX, scratch)? else {
+        let Some(header) = self.live(key, 0, scratch)? else {
+            return Ok(None);
+        };
+        // Whatever is kept in memory: the question is about the disk.
+        let Some(header) = self.fetch(header.meta.place, header.total(), scratch)? else {
             return Ok(None);
         };
         match self.complete(&header, scratch) {
@@ -75,16 +61,10 @@ impl<D: Disk> Namespace<D> {
             return self.get(key, scratch)?.ok_or(Error::NotFound);
         };
         match self.raw(at, scratch) {
-            Ok(_) => {}
-            Err(Error::EndOfFile) => return Err(Error::NoRecord),
-            Err(error) => return Err(error),
-        }
-        let header = RecordHeader::parse(&scratch.bytes, at).ok_or(Error::NoRecord)?;
-        let record = scratch.record(&header);
-        if record.key == key {
-            Ok(record)
-        } else {
-            Err(Error::OtherKey)
+            Ok(record) if record.key == key => Ok(record),
+            Ok(_) => Err(Error::OtherKey),
+            Err(Error::EndOfFile) => Err(Error::NoRecord),
+            Err(error) => Err(error),
         }
     }
 
@@ -175,7 +155,7 @@ impl<D: Disk> Namespace<D> {
         let want = want
             .min(location.class().bytes())
             .max(RECORD_HEADER_BYTES + key.len());
-        match self.fetch(location.place(), want, scratch) {
+        match self.glance(location, want, scratch) {
             Ok(Some(header)) => Ok((scratch.record_key(&header) == key).then_some(Some(header))),
             Ok(None) => Ok(None),
             Err(Error::Damaged { .. }) if lenient => Ok(Some(None)),
@@ -224,110 +204,5 @@ impl<D: Disk> Namespace<D> {
                 what,
             })
         })
-    }
-
-    /// Read at least header and key of the record at a place, and verify them.
-    ///
-    /// `None` when compaction dropped it.
-    pub(super) fn fetch(
-        &self,
-        place: Place,
-        want: usize,
-        scratch: &mut Scratch,
-    ) -> Result<Option<RecordHeader>> {
-        let damaged = |what| {
-            bump(&self.counters.damaged);
-            Err(Error::Damaged {
-                file: place.file,
-                offset: place.offset,
-                what,
-            })
-        };
-        if place.file < self.manifest.first {
-            return Ok(None);
-        }
-        let Some(segment) = self.segment(place.file) else {
-            return damaged("its data file is missing");
-        };
-        if !segment.holds(place.offset) {
-            return Ok(None);
-        }
-        let seed = segment.seed;
-        let mut want = want.max(RECORD_HEADER_BYTES);
-        loop {
-            scratch
-                .fill(want, |bytes| self.read_bytes(bytes, place))
-                .map_err(|error| {
-                    bump(&self.counters.data_errors);
-                    Error::read("data file", &error)
-                })?;
-            let bytes = &scratch.bytes[..scratch.got];
-            if let Some((header, _)) = RecordHeader::verify(bytes, seed, place) {
-                return Ok(Some(header));
-            }
-            let longer = RECORD_HEADER_BYTES + KEY_BYTES_MAX;
-            let cut_key = RecordHeader::parse(bytes, place)
-                .is_some_and(|header| RECORD_HEADER_BYTES + header.key_bytes > want);
-            if !cut_key || want >= longer {
-                return damaged("header or key do not have their checksum");
-            }
-            want = longer;
-        }
-    }
-
-    /// Read the rest of a fetched record and verify its payload.
-    pub(super) fn complete(&self, header: &RecordHeader, scratch: &mut Scratch) -> Result<()> {
-        let place = header.meta.place;
-        let key_end = RECORD_HEADER_BYTES + header.key_bytes;
-        let payload_end = key_end + header.meta.length as usize;
-        if scratch.got < payload_end {
-            let got = scratch.got;
-            let rest = Place {
-                offset: place.offset + got as u32,
-                ..place
-            };
-            scratch
-                .extend(payload_end, |bytes| self.read_bytes(bytes, rest))
-                .map_err(|error| {
-                    bump(&self.counters.data_errors);
-                    Error::read("data file", &error)
-                })?;
-        }
-        let payload = scratch.bytes[..scratch.got].get(key_end..payload_end);
-        if payload.map(payload_crc) == Some(header.meta.crc) {
-            return Ok(());
-        }
-        bump(&self.counters.damaged);
-        let what = "payload does not have its checksum";
-        Err(Error::Damaged {
-            file: place.file,
-            offset: place.offset,
-            what,
-        })
-    }
-}
-
-impl Scratch {
-    fn fill(
-        &mut self,
-        want: usize,
-        read: impl FnOnce(&mut [u8]) -> std::io::Result<usize>,
-    ) -> std::io::Result<()> {
-        self.got = 0;
-        self.extend(want, read)
-    }
-
-    /// Read more, up to `want` bytes in all.
-    fn extend(
-        &mut self,
-        want: usize,
-        read: impl FnOnce(&mut [u8]) -> std::io::Result<usize>,
-    ) -> std::io::Result<()> {
-        if self.bytes.len() < want {
-            self.bytes.resize(want, 0);
-        }
-        let got = self.got;
-        self.got += read(&mut self.bytes[got..want])?;
-        Ok(())
     }
 }

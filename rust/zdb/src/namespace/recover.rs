@@ -40,7 +40,7 @@ impl<D: Disk> Namespace<D> {
         // The manifest comes last: without it the files are an attempt, and hold nothing.
         let manifest = namespace.manifest.clone();
         namespace.save(manifest)?;
-        namespace.segments.push(Some(data));
+        namespace.segments.push(namespace.admit(data));
         namespace.indexes.push(Some(index));
         namespace.totals.end = SEGMENT_HEADER_BYTES;
         (namespace.written, namespace.synced) = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
@@ -168,6 +168,7 @@ impl<D: Disk> Namespace<D> {
             self.remove_files(old.into_iter());
         }
         self.drop_unfinished(files, report)?;
+        self.expect_keys();
         let mut sound = true;
         for file in self.manifest.first..=self.manifest.last {
             sound = self.load_file(file, report)?;

@@ -1,10 +1,10 @@
 //! Applying one record to the index, in the order of the log.
 
 use super::Namespace;
-use crate::format::RecordHeader;
+use crate::format::{RecordHeader, RECORD_HEADER_BYTES};
 use crate::index::{is_some, Entry, Index, NOWHERE};
 use crate::table::{Class, Location};
-use crate::{Direction, Disk, Error, Mode, Place, Result, Scratch};
+use crate::{Direction, Disk, Error, Mode, Place, Result, Scratch, KEY_BYTES_MAX};
 
 impl<D: Disk> Namespace<D> {
     /// Put a record into the index.
@@ -143,7 +143,7 @@ impl<D: Disk> Namespace<D> {
     }
 
     pub(super) fn key_at(&self, place: Place, scratch: &mut Scratch) -> Result<Option<Vec<u8>>> {
-        match self.fetch(place, 0, scratch) {
+        match self.fetch(place, RECORD_HEADER_BYTES + KEY_BYTES_MAX, scratch) {
             Ok(header) => Ok(header.map(|header| scratch.record_key(&header).to_vec())),
             Err(Error::Damaged { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -55,7 +55,7 @@ impl<D: Disk> Namespace<D> {
                 self.index_bytes_closed += closed.bytes();
             }
         }
-        self.segments.push(Some(data));
+        self.segments.push(self.admit(data));
         self.indexes.push(Some(index));
         let end = SEGMENT_HEADER_BYTES;
         self.totals = Totals {

@@ -134,7 +134,7 @@ impl<D: Disk> Namespace<D> {
             return Ok(false);
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        let same = match self.fetch(header.meta.place, header.total(), &mut scratch) {
+        let same = match self.glance(old.location, header.total(), &mut scratch) {
             Ok(Some(header)) => match self.complete(&header, &mut scratch) {
                 Ok(()) => Ok(scratch.record(&header).payload == payload),
                 // What is damaged is not the same: the new version is written.
@@ -369,6 +369,9 @@ impl<D: Disk> Namespace<D> {
         self.written = self.written.min(self.totals.end);
         let end = u64::from(self.written);
         self.active_mut().bytes = end;
+        if let Some(cached) = &self.active().cached {
+            cached.cut(self.written);
+        }
     }
 
     /// Write index entries when enough of them wait. They are a shadow: a failure is counted, no more.

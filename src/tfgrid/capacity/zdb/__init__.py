@@ -26,15 +26,12 @@ server's own, so a Redis library would carry none of them and forty others.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
-from tfgrid.capacity.zdb.model import Address, Entrance, Entry, Namespace, Refused, Version
-
+TYPE_CHECKING = False  # `typing` would be half of what a server's process loads.
 if TYPE_CHECKING:
     from tfgrid.capacity.zdb.aio import AsyncClient
     from tfgrid.capacity.zdb.client import Client
     from tfgrid.capacity.zdb.device import Device
+    from tfgrid.capacity.zdb.model import Address, Entrance, Entry, Namespace, Refused, Version
     from tfgrid.capacity.zdb.reservation import Held, Reservation
     from tfgrid.capacity.zdb.server import Server, Settings
     from tfgrid.capacity.zdb.tools import (
@@ -73,20 +70,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncClient": "aio",
-    "Client": "client",
-    "Device": "device",
-    "Held": "reservation",
-    "Reservation": "reservation",
-    "Server": "server",
-    "Settings": "server",
+    "aio": ("AsyncClient",),
+    "client": ("Client",),
+    "device": ("Device",),
+    "model": ("Address", "Entrance", "Entry", "Namespace", "Refused", "Version"),
+    "reservation": ("Held", "Reservation"),
+    "server": ("Server", "Settings"),
+    "tools": ("Finding", "Report", "Stored", "StoredKey", "check", "describe", "dump", "mend"),
 }
-_TOOLS = {"Finding", "Report", "Stored", "StoredKey", "check", "describe", "dump", "mend"}
 
 
 def __getattr__(name: str) -> object:
     # Loaded on first use: the server's own process passes through here and needs none of it.
-    if name not in _HOMES and name not in _TOOLS:
-        raise AttributeError(name)
-    home = _HOMES.get(name, "tools")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            import importlib
+
+            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(name)

@@ -20,6 +20,7 @@ same functions.
 | `checks` | whether a proposal is whole, permitted, priced, funded and fits |
 | `records` | the kinds: who may write which, and what is checked |
 | `state` | reading contracts from a view |
+| `parameters` | the questions of a recipe, and what is taken as an answer |
 | `recipe`, `document` | recipes as values, and the YAML in which people write them |
 | `addresses` | ranges, subnets and addresses of a contract's networks |
 | `planner` | order to plan: the search for places, and what would fit instead |
@@ -65,6 +66,7 @@ from tfgrid.ledger.contract.model import (
     contract_id,
     proposal_digest,
 )
+from tfgrid.ledger.contract.parameters import Parameter
 from tfgrid.ledger.contract.phases import (
     PHASES_FINAL,
     TRANSITIONS,
@@ -84,7 +86,7 @@ from tfgrid.ledger.contract.planner import (
 from tfgrid.ledger.contract.policy import Tally, Vote
 from tfgrid.ledger.contract.proof import Verdict, positions, verdict
 from tfgrid.ledger.contract.receipts import check_receipt, may_start, must_stop, receipt_allowed
-from tfgrid.ledger.contract.recipe import Parameter, Recipe, recipe_digest, recipe_ref, render
+from tfgrid.ledger.contract.recipe import Recipe, recipe_digest, recipe_ref, render
 from tfgrid.ledger.contract.records import kinds
 from tfgrid.ledger.contract.state import (
     ContractState,

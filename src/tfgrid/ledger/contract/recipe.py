@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from tfgrid.core import canonical, errors, ids, limits, units
 from tfgrid.core.ids import Digest, IdentityId
-from tfgrid.core.schema import Count, Integer, Name, Text, Value
+from tfgrid.core.schema import Count, Name, Text, Value
 from tfgrid.ledger.contract.model import (
     Access,
     Container,
@@ -29,15 +29,14 @@ from tfgrid.ledger.contract.model import (
     Workload,
     ZdbNamespace,
 )
+from tfgrid.ledger.contract.parameters import Parameter, Scalar, value_of
 
 __all__ = [
     "KEYS",
     "REPLICATED",
-    "Parameter",
     "Recipe",
     "RoleTemplate",
     "RuleTemplate",
-    "Scalar",
     "Template",
     "check_recipe",
     "nearest",
@@ -45,11 +44,7 @@ __all__ = [
     "recipe_digest",
     "recipe_ref",
     "render",
-    "value_of",
 ]
-
-Scalar: TypeAlias = str | int | bool
-"""What a parameter can be. Sizes are bytes."""
 
 Version = Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+){0,2}(-[a-z0-9.]{1,32})?\Z")]
 """Numbers with dots, such as `1.2.0`, and an optional `-word`."""
@@ -81,18 +76,6 @@ REPLICATED: Final = frozenset({"container", "zdb"})
 """The types of templates that may have replicas."""
 
 _PLACEHOLDER: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
-
-
-class Parameter(Value, frozen=True):
-    """One question of a recipe; the bounds are of integers, sizes and text lengths."""
-
-    name: Name
-    type: Literal["string", "integer", "size", "choice", "boolean"]
-    description: Text = ""
-    default: str | Integer | bool | None = None
-    minimum: Integer | None = None
-    maximum: Integer | None = None
-    choices: Annotated[tuple[Text, ...], Meta(max_length=limits.parameters_max)] = ()
 
 
 class RoleTemplate(Value, frozen=True):
@@ -165,85 +148,6 @@ def nearest(word: str, known: Sequence[str]) -> str:
     if close:
         return f"did you mean {close[0]}?"
     return f"known are: {', '.join(sorted(known))}" if known else ""
-
-
-def value_of(parameter: Parameter, given: Scalar) -> Scalar:
-    """A parameter's value in its own type, from what was given as that type or as text.
-
-    Raises:
-        errors.BadInput: TFG-2331.
-
-    """
-    value = _typed(parameter, given)
-    size = len(value) if isinstance(value, str) else value
-    if parameter.minimum is not None and size < parameter.minimum:
-        raise _misfit(parameter, given, f"is below {_bound(parameter, parameter.minimum)}")
-    if parameter.maximum is not None and size > parameter.maximum:
-        raise _misfit(parameter, given, f"is above {_bound(parameter, parameter.maximum)}")
-    return value
-
-
-def _typed(parameter: Parameter, given: Scalar) -> Scalar:
-    if parameter.type == "boolean":
-        if given in {"true", "false"} or isinstance(given, bool):
-            return given in {"true", True}
-        raise _misfit(parameter, given, "is neither true nor false")
-    if parameter.type in {"string", "choice"}:
-        if not isinstance(given, str) or len(given) > limits.text_chars_max or "\0" in given:
-            raise _misfit(parameter, given, "is not text")
-        if parameter.type == "choice" and given not in parameter.choices:
-            raise _misfit(parameter, given, f"is not one of {', '.join(parameter.choices)}")
-        return given
-    if isinstance(given, bool):
-        raise _misfit(parameter, given, "is not a number")
-    if isinstance(given, str):
-        return _number(parameter, given)
-    return given
-
-
-def _number(parameter: Parameter, given: str) -> int:
-    if parameter.type == "size":
-        try:
-            return units.parse_bytes(given)
-        except errors.BadInput as fault:
-            raise _misfit(parameter, given, "is not a size like 64MiB") from fault
-    if not re.fullmatch(r"-?(0|[1-9][0-9]{0,15})", given, re.ASCII):
-        raise _misfit(parameter, given, "is not an integer")
-    return int(given)
-
-
-def _misfit(parameter: Parameter, given: Scalar, why: str) -> errors.BadInput:
-    return errors.BadInput(
-        "TFG-2331", f"{parameter.name}: {str(given)[:64]!r} {why}", where=parameter.name,
-        hint=_example(parameter),
-    )  # fmt: skip
-
-
-def _bound(parameter: Parameter, value: int) -> str:
-    return units.bytes_text(value) if parameter.type == "size" else str(value)
-
-
-def _example(parameter: Parameter) -> str:
-    """What could be given, and one setting that would be taken."""
-    kinds = {
-        "string": "text",
-        "integer": "a whole number",
-        "size": "a size",
-        "boolean": "true or false",
-    }
-    wanted = f"one of {', '.join(parameter.choices)}" if parameter.choices else kinds.get(
-        parameter.type, "a choice"
-    )  # fmt: skip
-    if parameter.type != "string" and parameter.minimum is not None:
-        wanted += f", {_bound(parameter, parameter.minimum)} or more"
-    if parameter.type != "string" and parameter.maximum is not None:
-        wanted += f", at most {_bound(parameter, parameter.maximum)}"
-    default = parameter.default
-    if default is None:
-        return f"--set {parameter.name}=..., {wanted}"
-    text = _bound(parameter, default).replace(" ", "") if isinstance(default, int) else str(default)
-    shown = text.lower() if isinstance(default, bool) else text
-    return f"--set {parameter.name}={shown}, or other: {wanted}"
 
 
 def check_recipe(recipe: Recipe) -> None:

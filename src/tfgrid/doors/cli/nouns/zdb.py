@@ -48,6 +48,7 @@ _OPTIONS: Final = (
     ("--admin-file", "PATH", "The admin's password in a file; - reads standard input."),
     ("--sync", "WHEN", "group (default), always, interval=MS or none."),
     ("--data-size", "BYTES", "Bytes of a data file (default: 256 MiB)."),
+    ("--cache", "BYTES", "Memory to keep what was read in (default: 64 MiB; 0: none)."),
     ("--maxsize", "BYTES", "Quota of new namespaces (default: none)."),
     ("--rotate", "SECONDS", "Begin a new data file after so long."),
     ("--metrics", "ADDR:PORT", "Answer Prometheus."),
