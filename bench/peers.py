@@ -1,8 +1,9 @@
 """Servers of the Redis protocol on one processor, and the load that asks them from another.
 
-The load is `rust/zdb-server/examples/load.rs`, for every server alike: it costs less than a server
-does and never sleeps, so that the server is what is measured. `null.rs` beside it answers constants,
-which marks what a loop of one thread can reach on this machine. Both are built when first needed.
+The load is `rust/zdb-server/examples/load.rs`, for every server alike: it costs less than a
+server does and never sleeps, so that the server is what is measured. `null.rs` beside it answers
+constants, which marks what a loop of one thread can reach on this machine. Both are built when
+first needed.
 """
 
 from __future__ import annotations
@@ -185,7 +186,8 @@ def run(peer: Peer, load: Load) -> Run:
     command = [_example("load"), "--port", str(peer.port), "--command", load.command,
                "--bytes", str(load.value_bytes), "--keys", str(load.keys),
                "--depth", str(load.depth), "--clients", str(load.clients),
-               "--seed", str(next(_seeds)), *(count or ["--seconds", str(load.seconds)])]  # fmt: skip
+               "--seed", str(next(_seeds)),
+               *(count or ["--seconds", str(load.seconds)])]  # fmt: skip
     before = cpu_seconds(peer.pid)
     done = subprocess.run(
         placed(command, max(os.sched_getaffinity(0))),
