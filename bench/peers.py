@@ -1,8 +1,9 @@
 """Servers of the Redis protocol on one processor, and the load that asks them from another.
 
-The load is `rust/zdb-server/examples/load.rs`, for every server alike: it costs less than a server
-does and never sleeps, so that the server is what is measured. `null.rs` beside it answers constants,
-which marks what a loop of one thread can reach on this machine. Both are built when first needed.
+The load is `rust/zdb-server/examples/load.rs`, for every server alike: it costs less than a
+server does and never sleeps, so that the server is what is measured. `null.rs` beside it answers
+constants, which marks what a loop of one thread can reach on this machine. Both are built when
+first needed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,18 @@ from typing import Final, Literal
 
 from bench.meters import cpu_seconds
 
-__all__ = ["Kind", "Load", "Peer", "Run", "control", "free_port", "run", "serving", "start"]
+__all__ = [
+    "Kind",
+    "Load",
+    "Peer",
+    "Run",
+    "control",
+    "free_port",
+    "placed",
+    "run",
+    "serving",
+    "start",
+]
 
 _RUST: Final = Path(__file__).parent.parent / "rust"
 _EXAMPLES: Final = _RUST / "target" / "release" / "examples"
@@ -124,8 +136,8 @@ def _command(kind: Kind, folder: Path, port: int) -> list[str]:
                     "--sync", kind.sync, "--mode", kind.mode]  # fmt: skip
 
 
-def _pinned(command: list[str], processor: int) -> list[str]:
-    # Nothing else of this machine comes between, where that is allowed.
+def placed(command: list[str], processor: int) -> list[str]:
+    """A command for one processor, before all else that this machine does where that is allowed."""
     first = ["chrt", "-f", "1"] if os.geteuid() == 0 else []
     return [*first, "taskset", "-c", str(processor), *command]
 
@@ -135,7 +147,7 @@ def start(kind: Kind, folder: Path) -> Peer:
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     process = subprocess.Popen(
-        _pinned(_command(kind, folder, port), min(os.sched_getaffinity(0))),
+        placed(_command(kind, folder, port), min(os.sched_getaffinity(0))),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     until = time.perf_counter() + _ANSWER_SECONDS
@@ -174,10 +186,11 @@ def run(peer: Peer, load: Load) -> Run:
     command = [_example("load"), "--port", str(peer.port), "--command", load.command,
                "--bytes", str(load.value_bytes), "--keys", str(load.keys),
                "--depth", str(load.depth), "--clients", str(load.clients),
-               "--seed", str(next(_seeds)), *(count or ["--seconds", str(load.seconds)])]  # fmt: skip
+               "--seed", str(next(_seeds)),
+               *(count or ["--seconds", str(load.seconds)])]  # fmt: skip
     before = cpu_seconds(peer.pid)
     done = subprocess.run(
-        _pinned(command, max(os.sched_getaffinity(0))),
+        placed(command, max(os.sched_getaffinity(0))),
         capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     spent = cpu_seconds(peer.pid) - before
@@ -195,7 +208,7 @@ def control(peer: Peer, load: Load, count: int) -> Run:
                str(load.value_bytes), "-P", str(load.depth), "-n", str(count), "-c",
                str(load.clients), "-r", str(load.keys), "--csv"]  # fmt: skip
     done = subprocess.run(
-        _pinned(command, max(os.sched_getaffinity(0))),
+        placed(command, max(os.sched_getaffinity(0))),
         capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     spent = cpu_seconds(peer.pid) - before

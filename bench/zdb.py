@@ -1,33 +1,35 @@
 """Zero-DB beside Redis: throughput, processor time, durability, memory and restart.
 
 All serve from the first processor and are asked in turns from the last one (`bench.peers`).
-`--sync interval=1000` stands beside AOF everysec, `--sync group` beside AOF always. Rates are told as
-milliseconds for a thousand requests, so that less is better as everywhere here, with the server's
-processor time for the same thousand; tables have requests a second for the reader.
+`--sync interval=1000` stands beside AOF everysec, `--sync group` beside AOF always. Rates are told
+as milliseconds for a thousand requests, so that less is better as everywhere here, with the
+server's processor time for the same thousand; tables have requests a second for the reader.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from bench.figures import Bound, Figure, Report, Sample, Table, judged
 from bench.ground import Ground
 from bench.meters import resident_bytes, turns
-from bench.peers import Kind, Load, Peer, Run, control, run, serving, start
+from bench.peers import Kind, Load, Peer, Run, control, placed, run, serving, start
 from tfgrid.capacity import zdb
 
 __all__ = ["measure"]
 
 # Value bytes, and how many keys there are of that size.
 SIZES: Final = ((3, 500_000), (512, 200_000), (4096, 50_000))
+COMMANDS: Final[tuple[Literal["get", "set"], ...]] = ("get", "set")
 DEPTHS: Final = (1, 16, 64)
 # How many times Redis' time ours may take, by pipeline depth.
 TIMES: Final = {1: 1 / 1.3, 16: 1.0, 64: 1 / 1.6}
@@ -102,8 +104,8 @@ def _rates(folder: Path, repeat: int) -> tuple[list[Figure], list[Table]]:
     for size, keys in SIZES:
         with serving({**FAST, "null": Kind("null", value_bytes=size)}, folder) as peers:
             _fill(peers, size, keys)
-            for command, depth in itertools.product(("get", "set"), DEPTHS):
-                load = Load(command=command, value_bytes=size, keys=keys, depth=depth)  # type: ignore[arg-type]
+            for command, depth in itertools.product(COMMANDS, DEPTHS):
+                load = Load(command=command, value_bytes=size, keys=keys, depth=depth)
                 label = f"{command.upper()} {size} B, pipeline {depth}"
                 runs = _asked(peers, load, repeat)
                 figures += _pair(label, runs, TIMES[depth])
@@ -222,8 +224,9 @@ def _written_by_fio(folder: Path) -> Sample:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "fio"
     done = subprocess.run(
-        ["fio", "--name=w", f"--filename={file}", "--rw=write", "--bs=1M",
-         f"--size={WRITTEN_BYTES}", "--end_fsync=1", "--output-format=json"],
+        placed(["fio", "--name=w", f"--filename={file}", "--rw=write", "--bs=1M",
+                f"--size={WRITTEN_BYTES}", "--end_fsync=1", "--output-format=json"],
+               max(os.sched_getaffinity(0))),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     file.unlink()

@@ -154,8 +154,9 @@ def test_at_rest_it_makes_no_system_calls(tmp_path: Path, sync: str) -> None:
     calls = [
         line for line in counted.splitlines() if "(" in line and not line.startswith("strace:")
     ]
-    assert len(calls) <= 1, calls
-    assert all("epoll" in line for line in calls)
+    # The loop waits, and beside it the thread that syncs waits for work.
+    assert len(calls) <= 2, calls
+    assert all("epoll" in line or "FUTEX_WAIT" in line for line in calls)
 
 
 def test_metrics_are_answered_over_http(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ use crate::{Disk, DiskFile, Error, NamespaceId, Result, Root, SyncMode};
 
 /// Bytes after which a sync begins before its time, so that the disk does not rest while much waits.
 const SYNC_BYTES: u32 = 64 << 20;
+/// Index entries that may wait for a sync that is under way, some 32 MiB: beyond it writes wait too.
+const ENTRIES_MAX: usize = 8 * INDEX_WAITING_MAX;
 
 /// An fsync that was begun: run it anywhere, then hand it back with what came of it to `Engine::end_sync`.
 #[derive(Debug)]
@@ -127,7 +129,7 @@ impl<D: Disk> Namespace<D> {
         };
         let waiting = self.indexes.last().and_then(Option::as_ref);
         now_ms.saturating_sub(span.since_ms) >= period
-            || waiting.is_some_and(|index| index.waiting() >= 2 * INDEX_WAITING_MAX)
+            || waiting.is_some_and(|index| index.waiting() >= ENTRIES_MAX)
     }
 
     /// Learn what became of a sync.
