@@ -165,7 +165,11 @@ impl Run {
         }
         properties.max_disk_bytes = (300 << 10) + self.dice.below(2 << 20);
         let done = self.namespace().set_properties(properties);
-        self.trace.push(format!("reserved {done:?}"));
+        self.say(format!("reserved {done:?}"));
+        if done.is_err() {
+            // It may be in force all the same; a start decides, before there is more than it allows.
+            self.restart();
+        }
     }
 
     fn engine(&mut self) -> &mut Engine<SimulatedDisk> {
@@ -461,7 +465,9 @@ impl Run {
             let namespace = engine.namespace(id).expect("there");
             let (stats, limits) = (namespace.stats(), namespace.properties());
             let disk = limits.max_disk_bytes == 0 || stats.disk_bytes <= limits.max_disk_bytes;
-            let keys = limits.max_keys == 0 || stats.entries <= limits.max_keys;
+            // Where replies do not wait, a power cut may take a delete and leave the key that came after it.
+            let keys =
+                limits.max_keys == 0 || stats.entries <= limits.max_keys || !self.durable_commits();
             assert!(disk && keys, "seed {}: {stats:?}", self.seed);
         }
         if self.may_be_damaged() {
@@ -503,7 +509,7 @@ impl Run {
             93 => self.history(),
             94 | 95 => self.close(),
             96..=98 => self.crash(),
-            99 => self.disk.evict(),
+            99 => self.evict(),
             100 => self.full(),
             101..=103 => self.other_spaces(),
             _ => self.go_on_beside(),
@@ -680,6 +686,14 @@ impl Run {
             // The point of no return may have been passed; only a restart can tell.
             self.engine = None;
             self.restart();
+        }
+    }
+
+    /// The system needs its cache for others. Where replies did not wait for a sync that failed, that alone
+    /// still has what it was about, and only a restart may find it gone.
+    fn evict(&mut self) {
+        if self.durable_commits() || self.faults.sync == 0 {
+            self.disk.evict();
         }
     }
 
