@@ -57,7 +57,6 @@ impl Syncer {
     }
 
     /// The next sync that ends; waits for it, and is to be called only while one is under way.
-    #[must_use]
     pub fn wait(&self) -> Ended {
         self.ended.recv().expect("the thread ends last")
     }
