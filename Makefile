@@ -13,7 +13,7 @@ sources := $(typed) $(wildcard examples)
 quietly = @if said=$$({ $(2); } 2>&1); then echo "check  $(1)"; \
 	else echo "$$said"; echo "check  $(1) failed"; exit 1; fi
 
-.PHONY: help setup demo down test check tests sim bench format lock docs clean
+.PHONY: help setup demo down test check tests sim soak fuzz bench format lock docs clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -55,18 +55,27 @@ check-stub:
 	$(call quietly,stub,MYPYPATH=src $(bin)/python -m mypy.stubtest tfgrid._native)
 
 check-rust:
-	$(call quietly,rust,cd rust && cargo test --quiet --locked --workspace --exclude tfgrid-binding)
+	$(call quietly,rust,cd rust && cargo test --quiet --locked --workspace --exclude tfgrid-binding \
+		--features tfgrid-zdb/canaries)
 
 # Debian's Rust may come without clippy and rustfmt; where they are missing there is nothing to run.
 check-clippy:
 	$(call quietly,clippy,cd rust; if ! cargo clippy --version; then exit 0; fi; \
-		PYO3_PYTHON=$(CURDIR)/$(bin)/python cargo clippy --quiet --locked --workspace --all-targets -- -D warnings)
+		PYO3_PYTHON=$(CURDIR)/$(bin)/python cargo clippy --quiet --locked --workspace --all-targets \
+		--features tfgrid-zdb/canaries -- -D warnings)
 
 check-rustfmt:
 	$(call quietly,rustfmt,cd rust; if ! cargo fmt --version; then exit 0; fi; cargo fmt --all --check)
 
 sim: setup ## simulate many more grids than the tests do: make sim SEEDS=10000
 	@TFGRID_SIM_SEEDS=$${SEEDS:-10000} $(bin)/pytest -n 2 --dist loadgroup -q tests/sim
+
+soak: setup ## crash Zero-DB's engine 10,000 times and simulate 1,000 grids: make soak ZDB_SEEDS=n SEEDS=n
+	@cd rust && cargo test --locked -p tfgrid-zdb --test simulation -- --ignored --nocapture soak
+	@TFGRID_SIM_SEEDS=$${SEEDS:-1000} $(bin)/pytest -n 2 --dist loadgroup -q tests/sim
+
+fuzz: setup ## give every parser of Zero-DB hostile bytes; needs cargo-fuzz: make fuzz SECONDS_EACH=n
+	@SECONDS_EACH=$${SECONDS_EACH:-60} bash setup/fuzz.sh
 
 bench: ## measure beside the peers, as ratios
 	@bash setup/run.sh bench

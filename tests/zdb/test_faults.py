@@ -15,20 +15,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.zdb.ground import EndedError, Error, Reply, Running, Wire, serving
+from tests.zdb.ground import EndedError, Error, Reply, Running, Wire, request, serving
 
 CANNOT = Error("Cannot write data right now")
 
 
-def traced(folder: Path, calls: str, inject: str) -> tuple[str, ...]:
-    """A prefix that injects a fault."""
-    return ("strace", "-f", "-qq", "-o", str(folder / "trace"),
+def traced(folder: Path, calls: str, inject: str, *only: Path) -> tuple[str, ...]:
+    """A prefix that injects a fault, into calls on these paths only if any are given."""
+    paths = [word for path in only for word in ("-P", str(path))]
+    return ("strace", "-f", "-qq", "-o", str(folder / "trace"), *paths,
             "-e", f"trace={calls}", "-e", f"inject={inject}")  # fmt: skip
+
+
+def engine_paths(folder: Path) -> Iterator[Path]:
+    """Every path that the engine may touch while it serves the script, and none of Python's."""
+    for root, letter, copy in (("data", "d", ""), ("index", "i", "-copy")):
+        yield folder / root
+        for name in ("default", "n", "m"):
+            yield folder / root / name
+            for end in ("", ".new"):
+                yield folder / root / name / f"namespace{copy}{end}"
+                for number in range(4):
+                    yield folder / root / name / f"{letter}{number}{end}"
 
 
 Step = tuple[str, tuple[str, ...]]
 
-# In which namespace, what: writes, overwrites, deletes, new files, properties, flushing, removal.
+# In which namespace, what: writes, overwrites, deletes, new files, so many writes that the index is
+# written too (FILL, which ends in a SET), reloading, properties, flushing, removal.
 SCRIPT: tuple[Step, ...] = (
     ("default", ("SET", "a", "1")),
     ("default", ("NSNEW", "n")),
@@ -37,6 +51,8 @@ SCRIPT: tuple[Step, ...] = (
     ("n", ("SET", "a", "one")),
     ("n", ("SET", "b", "two")),
     ("n", ("NSJUMP",)),
+    ("n", ("FILL", "f", "index batches")),
+    ("default", ("RELOAD", "n")),
     ("n", ("SET", "a", "three")),
     ("n", ("DEL", "b")),
     ("default", ("SET", "a", "2")),
@@ -66,7 +82,7 @@ class Model:
     def _after(state: dict[tuple[str, str], str], step: Step) -> dict[tuple[str, str], str]:
         namespace, words = step
         match words:
-            case ("SET", key, value):
+            case ("SET" | "FILL", key, value):
                 return state | {(namespace, key): value}
             case ("DEL", key):
                 return {place: value for place, value in state.items() if place != (namespace, key)}
@@ -82,7 +98,11 @@ def play(wire: Wire, model: Model) -> None:
         select = ("SELECT", "n", "pw") if namespace == "n" else ("SELECT", "default")
         assert wire(*select) == "OK"
         model.began((namespace, words))
-        assert not isinstance(wire(*words), Error), words
+        if words[0] == "FILL":
+            wire.send(b"".join(request("SET", f"f{number}", "x") for number in range(4200)))
+            assert not any(isinstance(wire.reply(), Error) for _ in range(4200))
+        word = "SET" if words[0] == "FILL" else words[0]
+        assert not isinstance(wire(word, *words[1:]), Error), words
         model.ended()
 
 
@@ -96,7 +116,7 @@ def found(wire: Wire) -> dict[tuple[str, str], str]:
             continue
         if wire("SELECT", namespace, "pw") != "OK":
             continue
-        for key in "abcz":
+        for key in "abcfz":
             value: Reply = wire("GET", key)
             assert value is None or isinstance(value, bytes)
             if value is not None:
@@ -108,7 +128,7 @@ def found(wire: Wire) -> dict[tuple[str, str], str]:
 @pytest.mark.parametrize(
     "calls",
     ["pwrite64", "fdatasync,fsync", "rename,renameat,renameat2", "unlink,unlinkat,rmdir",
-     "mkdir,mkdirat"],
+     "mkdir,mkdirat", "openat"],
 )  # fmt: skip
 def test_killed_at_a_system_call_nothing_acknowledged_is_lost(tmp_path: Path, calls: str) -> None:
     """For each call of its kind that the script makes: killed there, restarted, compared."""
@@ -117,7 +137,8 @@ def test_killed_at_a_system_call_nothing_acknowledged_is_lost(tmp_path: Path, ca
         folder = tmp_path / str(number)
         folder.mkdir()
         model = Model()
-        prefix = traced(folder, calls, f"{calls}:signal=KILL:when={number}")
+        only = engine_paths(folder) if calls == "openat" else ()
+        prefix = traced(folder, calls, f"{calls}:signal=KILL:when={number}", *only)
         died = True
         with (
             contextlib.suppress(EndedError, EOFError, ConnectionError),
@@ -135,6 +156,55 @@ def test_killed_at_a_system_call_nothing_acknowledged_is_lost(tmp_path: Path, ca
         points += 1
     assert not died
     assert points > 0
+
+
+# Calls that change nothing, and those at each of which the test above kills.
+HARMLESS = {
+    "pread64", "read", "fstat", "newfstatat", "stat", "statx", "statfs", "lseek", "fcntl", "close",
+    "getdents64", "flock", "fadvise64", "access", "readlink", "ioctl",
+}  # fmt: skip
+KILLED_AT = {
+    "pwrite64", "fdatasync", "fsync", "rename", "renameat", "renameat2", "unlink", "unlinkat",
+    "rmdir", "mkdir", "mkdirat", "openat", "ftruncate",
+}  # fmt: skip
+
+
+def test_no_kind_of_system_call_is_left_out(tmp_path: Path) -> None:
+    """The engine changes files by these calls alone: a new kind has to be killed at too."""
+    only = [word for path in engine_paths(tmp_path) for word in ("-P", str(path))]
+    prefix = ("strace", "-f", "-qq", "-o", str(tmp_path / "trace"), *only)
+    with serving(tmp_path, prefix=prefix) as server:
+        with server.wire() as wire:
+            play(wire, Model())
+        assert server.stop() == 0
+    lines = (tmp_path / "trace").read_text().splitlines()
+    calls = {line.split("(")[0].split()[-1] for line in lines if "(" in line}
+    assert calls - HARMLESS <= KILLED_AT
+    assert {"pwrite64", "fdatasync", "openat", "mkdir"} <= calls
+
+
+@pytest.mark.parametrize("call", ["ftruncate", "fdatasync", "fsync", "pwrite64"])
+def test_killed_while_mending_nothing_is_lost(tmp_path: Path, call: str) -> None:
+    """A start that cuts a torn tail may be killed at each of its calls; the next one goes on."""
+    with serving(tmp_path) as server, server.wire() as wire:
+        wire.send(b"".join(request("SET", f"k{number}", f"v{number}") for number in range(500)))
+        assert [wire.reply() for _ in range(500)][-1] == b"k499"
+        server.kill()
+    path = tmp_path / "data" / "default" / "d0"
+    whole = path.read_bytes()
+    for number in range(1, 20):
+        path.write_bytes(whole + b"torn" * 300)
+        prefix = traced(tmp_path, call, f"{call}:signal=KILL:when={number}")
+        died = True
+        with contextlib.suppress(EndedError), serving(tmp_path, prefix=prefix) as server:
+            died = False
+        with serving(tmp_path) as server, server.wire() as wire:
+            wire.send(b"".join(request("GET", f"k{number}") for number in range(500)))
+            assert [wire.reply() for _ in range(500)] == [b"v%d" % n for n in range(500)]
+        if not died:
+            assert number > 1
+            return
+    raise AssertionError("it never starts")
 
 
 @pytest.mark.slow
@@ -242,8 +312,6 @@ def test_readers_of_a_failed_turn_are_told_so(tmp_path: Path) -> None:
     """What a pipeline read of writes that then failed is not told as if it were true."""
     prefix = traced(tmp_path, "fdatasync,fsync", "fdatasync,fsync:error=EIO:when=30+")
     with serving(tmp_path, prefix=prefix) as server, server.wire() as wire:
-        from tests.zdb.ground import request
-
         for number in range(60):
             value = f"v{number}"
             wire.send(request("SET", "k", value) + request("GET", "k") + request("EXISTS", "x"))

@@ -129,16 +129,23 @@ def _compare(wire: Wire, sure: dict[bytes, set[bytes | None]]) -> None:
         sure[key] = {found}
 
 
-def test_at_rest_it_makes_no_system_calls(tmp_path: Path) -> None:
-    """After writes have settled the server waits in one call, with connections open."""
+@pytest.mark.parametrize("sync", ["group", "always", "interval=50", "none"])
+def test_at_rest_it_makes_no_system_calls(tmp_path: Path, sync: str) -> None:
+    """After writes have settled the server waits in one call, whatever memory holds."""
     with contextlib.ExitStack() as stack:
-        options = ("--sync", "interval=50", "--metrics", "127.0.0.1:0")
+        options = ("--sync", sync, "--metrics", "127.0.0.1:0")
         server = stack.enter_context(serving(tmp_path, *options))
         wire, idle = (stack.enter_context(server.wire()) for _ in range(2))
-        for number in range(100):
-            wire("SET", f"k{number}", "v")
+        assert wire("NSNEW", "other") == wire("NSSET", "other", "history", "last:1") == "OK"
+        for name in ("other", "default"):
+            assert wire("SELECT", name) == "OK"
+            for number in range(100):
+                wire("SET", f"k{number}", "v")
         assert idle("PING") == "PONG"
-        time.sleep(1.5)
+        with Wire(_address(server.addresses[1])) as http:
+            http.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert http.socket.recv(65536).startswith(b"HTTP/1.1 200")
+        time.sleep(2.5)  # longer than a closed connection lingers
         counted = subprocess.run(
             ["timeout", "-s", "INT", "1", "strace", "-f", "-p", str(server.pid)],
             capture_output=True, text=True, check=False,

@@ -138,6 +138,10 @@ impl<D: Disk> Engine<D> {
                 .list(root, "")
                 .map_err(|error| Error::read("root", &error))?;
             found.extend(listed.into_iter().filter(|name| is_name(name)));
+            if engine.options.sync.waits() {
+                let synced = engine.disk.sync_folder(root, "");
+                synced.map_err(|error| Error::write("root", &error))?;
+            }
         }
         for name in found {
             engine.load(&name, &mut report)?;
@@ -270,15 +274,28 @@ impl<D: Disk> Engine<D> {
     /// RELOAD: drop the memory of a namespace and read it again from disk; ids of it become stale.
     ///
     /// # Errors
-    /// `NoNamespace`, `Read`, `Write`.
+    /// `NoNamespace`, `Read`, `Write`: what was there stays, is read-only, and its ids stay good.
     pub fn reload(&mut self, name: &str) -> Result<Report> {
-        let mut namespace = self.take_out(name)?;
-        // What cannot be written is not acknowledged either; the disk says what is there.
-        let _ = namespace.settle();
-        drop(namespace);
-        let mut report = Report::default();
-        self.load(name, &mut report)?;
-        Ok(report)
+        let index = *self.names.get(name).ok_or(Error::NoNamespace)?;
+        if let Some(namespace) = &mut self.slots[index].namespace {
+            // What cannot be written is not acknowledged either; the disk says what is there.
+            let _ = namespace.settle();
+        }
+        let (uid, settings, mut report) = (self.draw_uid(name), self.settings(), Report::default());
+        let mode = self.options.mode;
+        match Namespace::open(&self.disk, name, mode, uid, settings, &mut report) {
+            Ok(opened) => {
+                drop(self.take_out(name)?);
+                opened.map(|namespace| self.admit(name, namespace));
+                Ok(report)
+            }
+            Err(error) => {
+                if let Some(namespace) = &mut self.slots[index].namespace {
+                    namespace.close_to_writes(format!("reload failed: {error}"));
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Write what waits in every namespace, and make it durable as `Options::sync` says.

@@ -2,6 +2,7 @@
 //!
 //! `docs/formats/zdb.md` is the specification; `tests/vectors.rs` holds frozen examples.
 
+use crate::canary::{sings, Canary};
 use crate::{Meta, Mode, Place, PAYLOAD_BYTES_MAX};
 
 /// Version of every file written here.
@@ -245,13 +246,17 @@ impl RecordHeader {
         let header = Self::parse(bytes, place)?;
         let key = bytes.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + header.key_bytes)?;
         let crc = header_crc(seed, place.offset, &bytes[..28], key);
-        (crc == u32_at(bytes, 28)).then_some((header, key))
+        let good =
+            crc == u32_at(bytes, 28) || sings(Canary::HeaderUnchecked) || sings(Canary::Unchecked);
+        good.then_some((header, key))
     }
 }
 
 fn header_crc(seed: u32, offset: u32, header: &[u8], key: &[u8]) -> u32 {
     let mut bytes = [0; 32];
-    bytes[..4].copy_from_slice(&offset.to_le_bytes());
+    if !sings(Canary::PlaceUnchecked) {
+        bytes[..4].copy_from_slice(&offset.to_le_bytes());
+    }
     bytes[4..].copy_from_slice(header);
     crc32c::crc32c_append(crc32c::crc32c_append(seed, &bytes), key)
 }
@@ -281,7 +286,8 @@ impl RunHeader {
     pub fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
         let good = bytes.len() >= RUN_HEADER_BYTES
             && bytes[..4] == *RUN_MAGIC
-            && crc32c::crc32c_append(seed, &bytes[..12]) == u32_at(bytes, 12);
+            && (crc32c::crc32c_append(seed, &bytes[..12]) == u32_at(bytes, 12)
+                || sings(Canary::Unchecked));
         good.then(|| Self {
             offset: u32_at(bytes, 4),
             length: u32_at(bytes, 8),

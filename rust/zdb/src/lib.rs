@@ -35,6 +35,10 @@
 //! and no system call is made.
 
 mod cache;
+#[cfg(feature = "canaries")]
+pub mod canary;
+#[cfg(not(feature = "canaries"))]
+mod canary;
 mod disk;
 mod engine;
 mod error;
@@ -47,7 +51,9 @@ mod table;
 pub mod tools;
 mod types;
 
-pub use disk::{Dice, Disk, DiskFile, Faults, RealDisk, Root, SimulatedDisk, SimulatedFile};
+pub use disk::{
+    Dice, Disk, DiskFile, Faults, Omissions, RealDisk, Root, SimulatedDisk, SimulatedFile,
+};
 pub use engine::{Engine, Loss, Options, Report};
 pub use error::{Error, Result};
 pub use namespace::{BegunSync, Namespace, Page};

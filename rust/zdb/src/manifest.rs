@@ -11,12 +11,14 @@ use std::io;
 
 use crate::format::{mode_byte, mode_of, u32_at, u64_at, Uid};
 use crate::index::write_all;
-use crate::{Disk, DiskFile, HistoryPolicy, Mode, Password, Properties, Root};
+use crate::{Disk, DiskFile, Error, HistoryPolicy, Mode, Password, Properties, Root};
 
 const MAGIC: &[u8; 8] = b"TFZDBnsp";
 const VERSION_PLAIN: u32 = 1;
 const VERSION_QUOTAS: u32 = 2;
 const FIXED_BYTES: usize = 72;
+/// More than any of them has.
+const BYTES_MAX: usize = 4096;
 const QUOTAS_BYTES: usize = 16;
 const PUBLIC: u8 = 1;
 const WORM: u8 = 2;
@@ -174,10 +176,13 @@ impl Manifest {
     }
 
     /// Whether one of the two files is of a later version: then nothing may be written over it.
-    pub fn is_of_later_version<D: Disk>(disk: &D, folder: &str) -> bool {
-        [Root::Data, Root::Index]
-            .iter()
-            .any(|&root| read(disk, root, folder).is_some_and(|bytes| Self::is_later(&bytes)))
+    pub fn is_of_later_version<D: Disk>(disk: &D, folder: &str) -> crate::Result<bool> {
+        for root in [Root::Data, Root::Index] {
+            if read(disk, root, folder)?.is_some_and(|bytes| Self::is_later(&bytes)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Write the file and its copy; durable when this returns. Says whether the copy was written too.
@@ -204,26 +209,49 @@ impl Manifest {
     }
 
     /// The newest good one of the two files, and whether both were good.
-    pub fn load<D: Disk>(disk: &D, folder: &str) -> (Option<Self>, bool) {
-        let load = |root| Self::decode(&read(disk, root, folder)?);
-        let (data, index) = (load(Root::Data), load(Root::Index));
+    ///
+    /// # Errors
+    /// `Read`: one that cannot be read may be the newest, and is not replaced by the other.
+    pub fn load<D: Disk>(disk: &D, folder: &str) -> crate::Result<(Option<Self>, bool)> {
+        let (data, index) = (
+            read(disk, Root::Data, folder)?,
+            read(disk, Root::Index, folder)?,
+        );
+        let [data, index] = [data, index].map(|bytes| bytes.and_then(|bytes| Self::decode(&bytes)));
         let both = data.is_some() && data == index;
-        (
-            data.into_iter()
-                .chain(index)
-                .max_by_key(|found| found.serial),
-            both,
-        )
+        let found = data.into_iter().chain(index);
+        Ok((found.max_by_key(|found| found.serial), both))
     }
 }
 
-fn read<D: Disk>(disk: &D, root: Root, folder: &str) -> Option<Vec<u8>> {
+/// Whether there is a manifest of a namespace at all, good or not.
+///
+/// # Errors
+/// What the disk says.
+pub fn is_there<D: Disk>(disk: &D, folder: &str) -> crate::Result<bool> {
+    for root in [Root::Data, Root::Index] {
+        let names = disk
+            .list(root, folder)
+            .map_err(|error| Error::read(folder, &error))?;
+        if names.iter().any(|one| one == name(root)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn read<D: Disk>(disk: &D, root: Root, folder: &str) -> crate::Result<Option<Vec<u8>>> {
     let path = format!("{folder}/{}", name(root));
-    let file = disk.open(root, &path, false).ok()?;
-    let mut bytes = vec![0; usize::try_from(file.length().ok()?.min(4096)).ok()?];
-    let got = file.read_at(&mut bytes, 0).ok()?;
+    let failed = |error: io::Error| Error::read(&path, &error);
+    let file = match disk.open(root, &path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed)?,
+    };
+    let length = file.length().map_err(failed)?.min(BYTES_MAX as u64);
+    let mut bytes = vec![0; length as usize];
+    let got = file.read_at(&mut bytes, 0).map_err(failed)?;
     bytes.truncate(got);
-    Some(bytes)
+    Ok(Some(bytes))
 }
 
 /// Why a manifest was not saved.

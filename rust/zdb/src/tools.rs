@@ -44,7 +44,7 @@ pub struct FileInfo {
 pub fn info<D: Disk>(disk: &D) -> Result<Vec<Info>> {
     let mut found = Vec::new();
     for name in names(disk)? {
-        let (Some(manifest), _) = Manifest::load(disk, &name) else {
+        let (Some(manifest), _) = Manifest::load(disk, &name)? else {
             continue;
         };
         let mut files = Vec::new();
@@ -73,7 +73,7 @@ pub fn info<D: Disk>(disk: &D) -> Result<Vec<Info>> {
 pub fn check<D: Disk>(disk: &D) -> Result<Report> {
     let mut report = Report::default();
     for name in names(disk)? {
-        let (manifest, both) = Manifest::load(disk, &name);
+        let (manifest, both) = Manifest::load(disk, &name)?;
         let mut note = |file: &str, (offset, length): (u64, u64), what: &str, lost: bool| {
             let (namespace, file, what) = (name.clone(), file.to_owned(), what.to_owned());
             report.losses.push(Loss {
@@ -147,7 +147,7 @@ pub fn repair<D: Disk>(disk: D, options: Options) -> Result<Report> {
 /// As `repair`; a disk that fails on the way leaves an index that the next start completes.
 pub fn rebuild<D: Disk>(disk: D, options: Options) -> Result<Report> {
     for name in names(&disk)? {
-        let (Some(manifest), _) = Manifest::load(&disk, &name) else {
+        let (Some(manifest), _) = Manifest::load(&disk, &name)? else {
             continue;
         };
         for file in manifest.first..=manifest.last {
@@ -171,7 +171,7 @@ pub fn dump<D: Disk>(
     name: &str,
     visit: &mut dyn FnMut(&Record<'_>) -> Result<()>,
 ) -> Result<()> {
-    let manifest = Manifest::load(disk, name).0.ok_or(Error::NoNamespace)?;
+    let manifest = Manifest::load(disk, name)?.0.ok_or(Error::NoNamespace)?;
     let mut bytes = Vec::new();
     for file in manifest.first..=manifest.last {
         let Some((found, _)) = open(disk, name, &manifest, file)? else {

@@ -158,6 +158,13 @@ pub enum SyncMode {
     None,
 }
 
+impl SyncMode {
+    /// Whether replies wait until writes are on the disk.
+    pub(crate) fn waits(self) -> bool {
+        matches!(self, Self::Group | Self::Always)
+    }
+}
+
 /// Which versions of a key compaction may drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryPolicy {

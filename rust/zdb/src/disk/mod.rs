@@ -1,13 +1,15 @@
 //! The seam to the disk: the few calls the engine makes, so that a test can stand in for the disk.
 
+mod faults;
 mod real;
 mod simulated;
 
 use std::fmt::Debug;
 use std::io;
 
+pub use faults::{Dice, Faults, Omissions};
 pub use real::RealDisk;
-pub use simulated::{Dice, Faults, SimulatedDisk, SimulatedFile};
+pub use simulated::{SimulatedDisk, SimulatedFile};
 
 /// Which of the two directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

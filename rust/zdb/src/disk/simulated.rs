@@ -1,117 +1,42 @@
 //! A disk in memory that fails as disks do, from a seed.
 //!
 //! What is written is visible at once and durable after a sync. A power cut keeps, loses or tears
-//! every unsynced write, sector by sector and in no order; folder changes survive as a prefix. A failed
-//! sync leaves bytes visible that will never be durable, and each open file hears of it once, as on Linux. Calls can be made to fail, and
-//! bytes at rest can be damaged.
+//! every unsynced write, sector by sector and in no order. Changes of folders that were not synced survive
+//! as a prefix, as with a journal, of each root by itself, or by chance. A failed sync leaves bytes visible
+//! that will never be durable, and each open file hears of it once, as on Linux; they stay visible until the
+//! cache is dropped or the power goes. Calls can be made to fail or to lie (`Faults`), the disk can be full, and bytes at rest can be
+//! damaged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::faults::{omitted, Change, Dice, Faults, Omissions};
 use super::{Disk, DiskFile, Root};
-
-const SECTOR_BYTES: usize = 512;
-
-/// How often calls fail, each one time in so many; 0 is never.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Faults {
-    /// A write fails with ENOSPC or EIO after some of its bytes.
-    pub write: u32,
-    /// A write is short.
-    pub short: u32,
-    /// A read fails.
-    pub read: u32,
-    /// A sync fails.
-    pub sync: u32,
-    /// Making, renaming or removing a file or syncing its folder fails.
-    pub folder: u32,
-}
-
-/// A small generator of numbers: SplitMix64.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// From a seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below a bound; 0 when the bound is 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.roll().checked_rem(bound).unwrap_or(0)
-    }
-
-    /// True one time in `times`; never for 0.
-    pub fn one_in(&mut self, times: u32) -> bool {
-        times > 0 && self.below(u64::from(times)) == 0
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
-    Truncate(usize),
-}
-
-impl Change {
-    fn apply(&self, file: &mut Vec<u8>) {
-        match self {
-            Self::Truncate(length) => file.resize(*length, 0),
-            Self::Write { offset, bytes } => {
-                let end = offset + bytes.len();
-                if file.len() < end {
-                    file.resize(end, 0);
-                }
-                file[*offset..end].copy_from_slice(bytes);
-            }
-        }
-    }
-
-    /// Apply what a power cut leaves of it.
-    fn tear(&self, file: &mut Vec<u8>, dice: &mut Dice) {
-        let Self::Write { offset, bytes } = self else {
-            if dice.one_in(2) {
-                self.apply(file);
-            }
-            return;
-        };
-        let mut from = 0;
-        while from < bytes.len() {
-            let to = ((offset + from) / SECTOR_BYTES + 1) * SECTOR_BYTES - offset;
-            let to = to.min(bytes.len());
-            if dice.one_in(2) {
-                let part = bytes[from..to].to_vec();
-                Self::Write {
-                    offset: offset + from,
-                    bytes: part,
-                }
-                .apply(file);
-            }
-            from = to;
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Inode {
     visible: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
+    /// How long syncs said that the file is.
+    promised: usize,
+    /// Whether it was found to be shorter.
+    shortened: bool,
     /// Syncs that failed.
     failures: u64,
+}
+
+impl Inode {
+    /// Forget what is cached: what is not on its way to the medium is no longer seen.
+    fn evict(&mut self) {
+        self.visible.clone_from(&self.durable);
+        for change in &self.pending {
+            change.apply(&mut self.visible);
+        }
+        self.shortened |= self.visible.len() < self.promised;
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,8 +92,11 @@ struct State {
     /// Changes of folders that are not durable, each a group that happens wholly or not at all.
     pending: Vec<Vec<Entry>>,
     faults: Faults,
+    omissions: Omissions,
+    full: bool,
     dice: Dice,
     calls: u64,
+    calls_max: u64,
 }
 
 /// The disk; clones are the same disk.
@@ -182,6 +110,7 @@ pub struct SimulatedDisk {
 pub struct SimulatedFile {
     state: Arc<Mutex<State>>,
     inode: usize,
+    path: String,
     /// Failed syncs of the file that this handle was told of.
     told: AtomicU64,
 }
@@ -200,8 +129,11 @@ impl SimulatedDisk {
             durable: Tree::default(),
             pending: Vec::new(),
             faults: Faults::default(),
+            omissions: Omissions::default(),
+            full: false,
             dice: Dice::new(seed),
             calls: 0,
+            calls_max: u64::MAX,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -217,6 +149,34 @@ impl SimulatedDisk {
         self.lock().faults = faults;
     }
 
+    /// From now on these lies are told.
+    pub fn set_omissions(&self, omissions: Omissions) {
+        self.lock().omissions = omissions;
+    }
+
+    /// Whether there is no room: a file cannot become longer, and none can be made.
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// Panic at this call and every later one: somebody goes round in circles.
+    pub fn set_calls_max(&self, calls_max: u64) {
+        self.lock().calls_max = calls_max;
+    }
+
+    /// Forget everything cached, as a system does that needs the memory.
+    pub fn evict(&self) {
+        self.lock().inodes.iter_mut().for_each(Inode::evict);
+    }
+
+    /// Whether a file was found shorter than a sync had said, since last asked: a loss without a trace.
+    #[must_use]
+    pub fn take_shortened(&self) -> bool {
+        let mut state = self.lock();
+        let flags = state.inodes.iter_mut().map(|inode| &mut inode.shortened);
+        flags.fold(false, |found, flag| found | std::mem::take(flag))
+    }
+
     /// How many calls were made so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
@@ -226,27 +186,12 @@ impl SimulatedDisk {
     /// The power goes: what is not durable survives by chance. Files open before must not be used.
     pub fn cut_power(&self) {
         let mut state = self.lock();
-        let State {
-            inodes,
-            durable,
-            pending,
-            dice,
-            visible,
-            ..
-        } = &mut *state;
-        let survive = dice.below(pending.len() as u64 + 1) as usize;
-        for entry in pending.drain(..).take(survive).flatten() {
-            durable.apply(&entry);
-        }
-        // Files of a folder that never became durable are gone with it.
-        let folders = &durable.folders;
-        durable
-            .files
-            .retain(|name, _| folders.contains(&Name(name.0, name.folder().to_owned())));
-        *visible = durable.clone();
-        // Three kinds of cut: everything unsynced goes, everything stays, or chance decides.
-        let kind = dice.below(4);
+        state.cut_folders();
+        let State { inodes, dice, .. } = &mut *state;
+        // Everything unsynced goes, everything stays, or chance decides: for all files alike, or for each.
+        let (together, of_all) = (dice.one_in(2), dice.below(4));
         for inode in inodes {
+            let kind = if together { of_all } else { dice.below(4) };
             for change in std::mem::take(&mut inode.pending) {
                 match kind {
                     0 => {}
@@ -254,7 +199,7 @@ impl SimulatedDisk {
                     _ => change.tear(&mut inode.durable, dice),
                 }
             }
-            inode.visible = inode.durable.clone();
+            inode.evict();
         }
     }
 
@@ -283,6 +228,7 @@ impl SimulatedDisk {
         change(&mut inode.visible);
         inode.durable.clone_from(&inode.visible);
         inode.pending.clear();
+        inode.promised = 0;
     }
 
     /// Remove a file at rest.
@@ -295,8 +241,33 @@ impl SimulatedDisk {
 }
 
 impl State {
+    /// What of the unsynced changes of folders is there after a power cut.
+    fn cut_folders(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let kind = self.dice.below(3);
+        let all = self.dice.below(pending.len() as u64 + 1) as usize;
+        let of_data = self.dice.below(pending.len() as u64 + 1) as usize;
+        for (number, group) in pending.iter().enumerate() {
+            let survives = match (kind, group[0].name().0) {
+                (0, Root::Data) => number < of_data,
+                (0 | 1, _) => number < all,
+                _ => self.dice.one_in(2),
+            };
+            if survives {
+                group.iter().for_each(|entry| self.durable.apply(entry));
+            }
+        }
+        // Files of a folder that never became durable are gone with it.
+        let folders = &self.durable.folders;
+        self.durable
+            .files
+            .retain(|name, _| folders.contains(&Name(name.0, name.folder().to_owned())));
+        self.visible = self.durable.clone();
+    }
+
     fn call(&mut self, one_in: impl Fn(&Faults) -> u32) -> io::Result<()> {
         self.calls += 1;
+        assert!(self.calls < self.calls_max, "it does not come to an end");
         let times = one_in(&self.faults);
         if self.dice.one_in(times) {
             return Err(error("injected failure"));
@@ -304,11 +275,17 @@ impl State {
         Ok(())
     }
 
-    fn change(&mut self, entries: Vec<Entry>) {
+    /// Change a folder; a change that fails may have happened all the same.
+    fn change(&mut self, entries: Vec<Entry>) -> io::Result<()> {
+        let failed = self.call(|faults| faults.folder);
+        if failed.is_err() && self.dice.one_in(2) {
+            return failed;
+        }
         for entry in &entries {
             self.visible.apply(entry);
         }
         self.pending.push(entries);
+        failed
     }
 
     fn folder_of(&self, name: &Name) -> io::Result<()> {
@@ -326,29 +303,30 @@ impl Disk for SimulatedDisk {
     fn open(&self, root: Root, path: &str, create: bool) -> io::Result<SimulatedFile> {
         let mut state = self.lock();
         let name = Name(root, path.to_owned());
-        state.call(|faults| if create { faults.folder } else { 0 })?;
+        state.call(|_| 0)?;
         state.folder_of(&name)?;
         let inode = match (state.visible.files.get(&name).copied(), create) {
             (Some(inode), false) => inode,
             (Some(_), true) => return Err(io::ErrorKind::AlreadyExists.into()),
             (None, false) => return Err(io::ErrorKind::NotFound.into()),
+            (None, true) if state.full => return Err(error("no storage space")),
             (None, true) => {
                 state.inodes.push(Inode::default());
                 let inode = state.inodes.len() - 1;
-                state.change(vec![Entry::Bind(name, inode)]);
+                state.change(vec![Entry::Bind(name, inode)])?;
                 inode
             }
         };
         Ok(SimulatedFile {
             state: Arc::clone(&self.state),
             inode,
+            path: path.to_owned(),
             told: state.inodes[inode].failures.into(),
         })
     }
 
     fn rename(&self, root: Root, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.lock();
-        state.call(|faults| faults.folder)?;
         let (from, to) = (Name(root, from.to_owned()), Name(root, to.to_owned()));
         let inode = state
             .visible
@@ -356,41 +334,35 @@ impl Disk for SimulatedDisk {
             .get(&from)
             .copied()
             .ok_or(io::ErrorKind::NotFound)?;
-        state.change(vec![Entry::Unbind(from), Entry::Bind(to, inode)]);
-        Ok(())
+        state.change(vec![Entry::Unbind(from), Entry::Bind(to, inode)])
     }
 
     fn remove(&self, root: Root, path: &str) -> io::Result<()> {
         let mut state = self.lock();
-        state.call(|faults| faults.folder)?;
         let name = Name(root, path.to_owned());
         if !state.visible.files.contains_key(&name) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        state.change(vec![Entry::Unbind(name)]);
-        Ok(())
+        state.change(vec![Entry::Unbind(name)])
     }
 
     fn make_folder(&self, root: Root, folder: &str) -> io::Result<()> {
         let mut state = self.lock();
-        state.call(|faults| faults.folder)?;
         let name = Name(root, folder.to_owned());
-        if !state.visible.folders.contains(&name) {
-            state.change(vec![Entry::Folder(name)]);
+        match state.visible.folders.contains(&name) {
+            true => state.call(|faults| faults.folder),
+            false => state.change(vec![Entry::Folder(name)]),
         }
-        Ok(())
     }
 
     fn remove_folder(&self, root: Root, folder: &str) -> io::Result<()> {
         let mut state = self.lock();
-        state.call(|faults| faults.folder)?;
         let name = Name(root, folder.to_owned());
         let inside = |other: &Name| other.0 == root && other.folder() == folder;
         if state.visible.files.keys().any(inside) {
             return Err(error("folder is not empty"));
         }
-        state.change(vec![Entry::NoFolder(name)]);
-        Ok(())
+        state.change(vec![Entry::NoFolder(name)])
     }
 
     fn list(&self, root: Root, folder: &str) -> io::Result<Vec<String>> {
@@ -417,6 +389,9 @@ impl Disk for SimulatedDisk {
     fn sync_folder(&self, root: Root, folder: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.call(|faults| faults.folder)?;
+        if omitted(state.omissions.folder, folder) {
+            return Ok(());
+        }
         let state = &mut *state;
         let here = |entries: &Vec<Entry>| {
             entries
@@ -458,26 +433,49 @@ impl DiskFile for SimulatedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut state = self.lock();
-        let failed = state.call(|faults| faults.write);
-        let short = state.faults.short;
-        let mut count = bytes.len();
-        if failed.is_err() || state.dice.one_in(short) {
-            count = state.dice.below(bytes.len() as u64) as usize;
-        }
         let offset = usize::try_from(offset).expect("small files");
+        let mut failed = state.call(|faults| faults.write);
+        let mut count = bytes.len();
+        if state.full {
+            count = count.min(
+                state.inodes[self.inode]
+                    .visible
+                    .len()
+                    .saturating_sub(offset),
+            );
+            if count < bytes.len() && (count == 0 || state.dice.one_in(2)) {
+                failed = Err(error("no storage space"));
+            }
+        }
+        let short = state.faults.short;
+        if failed.is_err() || state.dice.one_in(short) {
+            count = state.dice.below(count as u64) as usize;
+        }
         let change = Change::Write {
             offset,
             bytes: bytes[..count].to_vec(),
         };
-        let inode = &mut state.inodes[self.inode];
+        let omitted = omitted(state.omissions.short, &self.path);
+        let State {
+            inodes,
+            dice,
+            faults,
+            ..
+        } = &mut *state;
+        let inode = &mut inodes[self.inode];
         change.apply(&mut inode.visible);
-        inode.pending.push(change);
-        failed.map(|()| count)
+        let length = inode.visible.len();
+        inode.pending.extend(change.betrayed(faults, length, dice));
+        failed.map(|()| if omitted { bytes.len() } else { count })
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.lock();
         let failed = state.call(|faults| faults.sync);
+        let omissions = state.omissions;
+        if omitted(omissions.sync, &self.path) {
+            return failed;
+        }
         let State { inodes, dice, .. } = &mut *state;
         let inode = &mut inodes[self.inode];
         for change in std::mem::take(&mut inode.pending) {
@@ -487,16 +485,25 @@ impl DiskFile for SimulatedFile {
             }
         }
         inode.failures += u64::from(failed.is_err());
-        match self.told.swap(inode.failures, Ordering::Relaxed) {
-            told if told < inode.failures => Err(error("injected failure of a sync")),
-            _ => Ok(()),
+        let told = self.told.swap(inode.failures, Ordering::Relaxed);
+        if omitted(omissions.sync_error, &self.path) {
+            return Ok(());
         }
+        if told < inode.failures {
+            return Err(error("injected failure of a sync"));
+        }
+        inode.promised = inode.visible.len();
+        Ok(())
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         let mut state = self.lock();
         state.call(|faults| faults.write)?;
-        let change = Change::Truncate(usize::try_from(length).expect("small files"));
+        if omitted(state.omissions.truncate, &self.path) {
+            return Ok(());
+        }
+        let length = usize::try_from(length).expect("small files");
+        let change = Change::Truncate(length);
         let inode = &mut state.inodes[self.inode];
         change.apply(&mut inode.visible);
         inode.pending.push(change);
@@ -510,11 +517,6 @@ impl DiskFile for SimulatedFile {
     }
 
     fn drop_cache(&self, _offset: u64) {
-        let mut state = self.lock();
-        let inode = &mut state.inodes[self.inode];
-        inode.visible = inode.durable.clone();
-        for change in &inode.pending {
-            change.apply(&mut inode.visible);
-        }
+        self.lock().inodes[self.inode].evict();
     }
 }

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 
 use super::trim::Trim;
 use super::Namespace;
+use crate::canary::{sings, Canary};
 use crate::format::{
     RecordHeader, RunHeader, SegmentHeader, RUN_HEADER_BYTES, SEGMENT_HEADER_BYTES,
 };
@@ -229,13 +230,18 @@ impl<D: Disk> Namespace<D> {
                     .segment(file)
                     .is_some_and(|segment| !segment.holds(offset));
             let last = matches!(policy, HistoryPolicy::KeepLast(_));
+            if sings(Canary::TombstoneDropped) {
+                return Ok(!last);
+            }
             // A deleted id stays known as deleted.
             return Ok(sequential || !last || self.compaction.dirty_before || !parent_goes);
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let newest = self.current(key, 0, true, &mut scratch);
         let kept = newest.and_then(|newest| match newest {
-            Some(newest) if newest.location.place() == meta.place => Ok(true),
+            Some(newest) if newest.location.place() == meta.place => {
+                Ok(!sings(Canary::CurrentDropped))
+            }
             Some(newest) => {
                 self.is_recent(policy, newest.location.place(), meta.place, &mut scratch)
             }

@@ -6,6 +6,7 @@
 
 use super::{bump, Namespace};
 use crate::cache::{Block, Wanted};
+use crate::canary::{sings, Canary};
 use crate::format::{payload_crc, RecordHeader, RECORD_HEADER_BYTES};
 use crate::table::Location;
 use crate::{Disk, DiskFile, Error, Mode, Place, Record, Result, Scratch, KEY_BYTES_MAX};
@@ -149,7 +150,8 @@ impl<D: Disk> Namespace<D> {
             self.read_on(place, end, scratch)?;
         }
         let payload = scratch.held().get(end - header.meta.length as usize..end);
-        if payload.map(payload_crc) == Some(header.meta.crc) {
+        let unchecked = sings(Canary::PayloadUnchecked) || sings(Canary::Unchecked);
+        if payload.map(payload_crc) == Some(header.meta.crc) || unchecked && payload.is_some() {
             return Ok(());
         }
         if std::mem::take(&mut scratch.remembered) {

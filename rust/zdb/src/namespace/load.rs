@@ -9,7 +9,7 @@ use crate::format::{RecordHeader, SegmentHeader, RECORD_HEADER_BYTES, SEGMENT_HE
 use crate::index::{self, write_all, Index, Totals};
 use crate::manifest::{create, Manifest};
 use crate::segment::{self, Met, Segment, Walk};
-use crate::{Disk, DiskFile, Error, Mode, Place, Report, Result, Root, SyncMode};
+use crate::{Disk, DiskFile, Error, Mode, Place, Report, Result, Root};
 
 /// The smallest record of sequential mode: how many ids a damaged stretch may have held.
 const RECORD_BYTES_MIN: u64 = 40;
@@ -28,7 +28,8 @@ impl<D: Disk> Namespace<D> {
             self.skip_empty(file);
             return Ok(true);
         }
-        let next_id = self.totals.next_id;
+        // Of a file whose header is damaged, no id that it may have made is left out.
+        let first_id = self.first_ids.last().map_or(0, |first| first.id);
         let mut indexed = self.load_index(file, report)?;
         let covered = self.totals.end;
         let is_last = file == self.manifest.last;
@@ -57,11 +58,11 @@ impl<D: Disk> Namespace<D> {
         if end > covered {
             let anew = indexed.is_none();
             if anew {
-                indexed = self.new_index(file, next_id);
+                indexed = self.new_index(file, first_id);
             }
             good_end = self.load_data(file, (covered, end), &mut indexed, report)?;
         } else if indexed.is_none() {
-            indexed = self.new_index(file, next_id);
+            indexed = self.new_index(file, first_id);
         }
         self.finish_file(file, indexed, good_end, is_last)?;
         Ok(sound)
@@ -100,8 +101,8 @@ impl<D: Disk> Namespace<D> {
         if let Some(found) = segment.as_ref().filter(|_| sound) {
             self.totals.next_id = found.header.first_id;
         }
-        self.segments
-            .push(segment.and_then(|segment| self.admit(segment)));
+        let segment = segment.and_then(|segment| self.admit(segment));
+        self.add_segment(segment, self.totals.next_id, sound);
         self.totals = Totals {
             end: SEGMENT_HEADER_BYTES,
             last: 0,
@@ -116,7 +117,7 @@ impl<D: Disk> Namespace<D> {
     /// wait for an fsync, neither does the start: the next one comes when it is due.
     fn settle_tail(&mut self, from: u32) -> Result<()> {
         let handle = Arc::clone(&self.active().handle);
-        let waits = matches!(self.settings.sync, SyncMode::Group | SyncMode::Always);
+        let waits = self.settings.sync.waits();
         if waits {
             if let Err(error) = handle.sync() {
                 let file = self.manifest.last;
@@ -368,7 +369,7 @@ impl<D: Disk> Namespace<D> {
         tail: bool,
     ) {
         // Where replies do not wait for an fsync, it may have been acknowledged nevertheless.
-        let waits = matches!(self.settings.sync, SyncMode::Group | SyncMode::Always);
+        let waits = self.settings.sync.waits();
         let what = match (durable, tail) {
             (true, _) => "damaged: what was here is lost, the records around it are not",
             (false, true) => "torn tail, cut: never acknowledged, unless the disk lied",

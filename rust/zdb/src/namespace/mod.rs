@@ -56,6 +56,14 @@ pub(crate) struct Current {
     header: Option<RecordHeader>,
 }
 
+/// Sequential mode: the least id that may have been made in a data file.
+#[derive(Debug, Clone, Copy)]
+struct FirstId {
+    id: u64,
+    /// Whether no id from here on was made in a file before; not so where the header was not readable.
+    certain: bool,
+}
+
 /// A change of the index that can be taken back.
 #[derive(Debug, Clone, Copy)]
 struct Undo {
@@ -91,6 +99,8 @@ pub struct Namespace<D: Disk> {
     manifest: Manifest,
     /// Data files from `manifest.first` on; `None` where one is missing.
     segments: Vec<Option<Segment<D::File>>>,
+    /// One for each of them, never falling.
+    first_ids: Vec<FirstId>,
     /// Sequential mode: all index files from `manifest.first` on. User mode: the last one only.
     indexes: Vec<Option<Index<D::File>>>,
     /// Bytes of index files that are closed.
@@ -199,6 +209,11 @@ impl<D: Disk> Namespace<D> {
     #[must_use]
     pub fn read_only(&self) -> Option<&str> {
         self.read_only.as_deref()
+    }
+
+    /// Take no more writes, for this reason.
+    pub(crate) fn close_to_writes(&mut self, reason: String) {
+        self.read_only = Some(reason);
     }
 
     /// Whether there are writes that no commit wrote yet, or a failure that none reported.

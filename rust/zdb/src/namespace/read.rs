@@ -171,11 +171,7 @@ impl<D: Disk> Namespace<D> {
         lenient: bool,
         scratch: &mut Scratch,
     ) -> Result<Option<Current>> {
-        let later = self.segments.partition_point(|segment| {
-            segment
-                .as_ref()
-                .map_or(true, |segment| segment.header.first_id <= id)
-        });
+        let later = self.first_ids.partition_point(|first| first.id <= id);
         let mut missing = None;
         for index in (0..later).rev() {
             let file = self.manifest.first + index as u32;
@@ -190,7 +186,12 @@ impl<D: Disk> Namespace<D> {
                 bump(&self.counters.index_errors);
                 Error::read("index file", &error)
             })?;
-            let Some(location) = found else { break };
+            let Some(location) = found else {
+                if self.first_ids[index].certain {
+                    break;
+                }
+                continue;
+            };
             let key = id.to_le_bytes();
             let header = self.candidate(location, &key, want, lenient, scratch)?;
             return Ok(header.map(|header| Current { location, header }));

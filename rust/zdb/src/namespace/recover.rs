@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::rotate::begin_files;
 use super::{beside, compact, Counters, Namespace, Settings};
+use crate::canary::{sings, Canary};
 use crate::format::{SegmentHeader, Uid, SEGMENT_HEADER_BYTES};
 use crate::index::Totals;
 use crate::manifest::{self, Manifest};
@@ -13,7 +14,7 @@ use crate::table::Table;
 use crate::{Disk, DiskFile, Error, Loss, Mode, Report, Result, Root, Scratch, DEFAULT_NAMESPACE};
 
 impl<D: Disk> Namespace<D> {
-    /// Make a namespace that is not there, durably.
+    /// Make a namespace that is not there, durably; what attempts to make or remove it left goes before.
     pub(crate) fn create(
         disk: &Arc<D>,
         name: &str,
@@ -22,6 +23,11 @@ impl<D: Disk> Namespace<D> {
         settings: Settings,
     ) -> Result<Self> {
         let failed = |error: io::Error| Error::write(name, &error);
+        if let (Some(mut left), _) = Manifest::load(&**disk, name)? {
+            left.removed = true;
+            left.save(&**disk, name).map_err(|not| failed(not.error))?;
+        }
+        remove_folder(&**disk, name).map_err(failed)?;
         for root in [Root::Data, Root::Index] {
             disk.make_folder(root, name).map_err(failed)?;
             disk.sync_folder(root, "").map_err(failed)?;
@@ -40,7 +46,8 @@ impl<D: Disk> Namespace<D> {
         // The manifest comes last: without it the files are an attempt, and hold nothing.
         let manifest = namespace.manifest.clone();
         namespace.save(manifest)?;
-        namespace.segments.push(namespace.admit(data));
+        let data = namespace.admit(data);
+        namespace.add_segment(data, first_id, true);
         namespace.indexes.push(Some(index));
         namespace.totals.end = SEGMENT_HEADER_BYTES;
         (namespace.written, namespace.synced) = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
@@ -54,6 +61,7 @@ impl<D: Disk> Namespace<D> {
             settings,
             manifest,
             segments: Vec::new(),
+            first_ids: Vec::new(),
             indexes: Vec::new(),
             index_bytes_closed: 0,
             closed_bytes: 0,
@@ -92,40 +100,25 @@ impl<D: Disk> Namespace<D> {
         report: &mut Report,
     ) -> Result<Option<Self>> {
         let files = numbers(&**disk, Root::Data, name, 'd')?;
-        let (loaded, both) = Manifest::load(&**disk, name);
-        if Manifest::is_of_later_version(&**disk, name) {
+        if settings.sync.waits() {
+            // What is seen here may be what a failed or killed change left: nothing is built on it before.
+            for root in [Root::Data, Root::Index] {
+                let synced = disk.sync_folder(root, name);
+                synced.map_err(|error| Error::write(name, &error))?;
+            }
+        }
+        let (loaded, both) = Manifest::load(&**disk, name)?;
+        if Manifest::is_of_later_version(&**disk, name)? {
             let what = "its properties are of a later version than this program knows";
             return Err(Error::Format(format!("{name}: {what}")));
         }
         if let Some(removed) = loaded.as_ref().filter(|manifest| manifest.removed) {
-            remove_folder(&**disk, name, removed);
+            debug_assert!(removed.removed && name != DEFAULT_NAMESPACE);
+            let _ = remove_folder(&**disk, name);
             return Ok(None);
         }
         let Some(manifest) = loaded else {
-            let found = first_header(&**disk, name, &files)?;
-            let Some(found) = found else {
-                // Nothing was ever acknowledged here: an attempt to create it.
-                let clean = files.is_empty() || !holds_records(&**disk, name, &files)?;
-                if clean {
-                    return Self::create(disk, name, mode, uid, settings).map(Some);
-                }
-                let what = "no properties and no good header: its records cannot be verified";
-                return Err(Error::Format(format!("{name}: {what}")));
-            };
-            let manifest = without_properties(&found, &files);
-            let mut namespace = Self::empty(disk, name, manifest, settings);
-            namespace.load(&files, report)?;
-            let only = files.len() <= 1 && namespace.totals.last == 0;
-            if only {
-                // Created, but the properties were not written before the end.
-                namespace.manifest.properties = crate::Properties::default();
-            } else {
-                let what = "properties lost: password, limits and rights are unknown; frozen";
-                namespace.note(report, "namespace", (0, 0), what.to_owned(), true);
-            }
-            let manifest = namespace.manifest.clone();
-            namespace.save(manifest)?;
-            return Ok(Some(namespace));
+            return Self::open_without_properties(disk, name, mode, uid, settings, report, &files);
         };
         let mut namespace = Self::empty(disk, name, manifest, settings);
         if !both {
@@ -136,6 +129,47 @@ impl<D: Disk> Namespace<D> {
             let _ = namespace.save(manifest);
         }
         namespace.load(&files, report)?;
+        Ok(Some(namespace))
+    }
+
+    /// Open what has no good properties: the beginning of making it, the end of removing it, or damage.
+    fn open_without_properties(
+        disk: &Arc<D>,
+        name: &str,
+        mode: Mode,
+        uid: Uid,
+        settings: Settings,
+        report: &mut Report,
+        files: &[u32],
+    ) -> Result<Option<Self>> {
+        let empty = !holds_records(&**disk, name, files)?;
+        let mut namespace = match first_header(&**disk, name, files)? {
+            // Properties are the last thing that is made, and the last but the folder that is removed.
+            _ if empty && !manifest::is_there(&**disk, name)? => {
+                if name == DEFAULT_NAMESPACE || sings(Canary::RemovedRevived) {
+                    return Self::create(disk, name, mode, uid, settings).map(Some);
+                }
+                let _ = remove_folder(&**disk, name);
+                return Ok(None);
+            }
+            Some(found) => {
+                let manifest = without_properties(&found, files);
+                let mut namespace = Self::empty(disk, name, manifest, settings);
+                namespace.load(files, report)?;
+                namespace
+            }
+            None if empty => Self::create(disk, name, mode, uid, settings)?,
+            None => {
+                let what = "no properties and no good header: its records cannot be verified";
+                return Err(Error::Format(format!("{name}: {what}")));
+            }
+        };
+        let what = "properties lost: password, limits and rights are unknown; frozen";
+        namespace.note(report, "namespace", (0, 0), what.to_owned(), true);
+        let mut manifest = namespace.manifest.clone();
+        manifest.properties.freeze = true;
+        manifest.properties.public = false;
+        namespace.save(manifest)?;
         Ok(Some(namespace))
     }
 
@@ -215,7 +249,7 @@ impl<D: Disk> Namespace<D> {
         manifest.removed = true;
         self.save(manifest)?;
         let disk = Arc::clone(&self.disk);
-        remove_folder(&*disk, &self.name, &self.manifest);
+        let _ = remove_folder(&*disk, &self.name);
         Ok(())
     }
 }
@@ -272,27 +306,32 @@ fn holds_records<D: Disk>(disk: &D, folder: &str, files: &[u32]) -> Result<bool>
     Ok(false)
 }
 
-/// What is safe to believe of a namespace whose properties are lost: who it is, and nobody's rights.
+/// What is to be believed of a namespace whose properties are lost: who it is, and which files it has.
 fn without_properties(found: &SegmentHeader, files: &[u32]) -> Manifest {
     let mut manifest = Manifest::new(found.uid, found.mode);
     manifest.first = files.first().copied().unwrap_or(0);
     manifest.last = files.last().copied().unwrap_or(0);
-    manifest.properties.freeze = true;
-    manifest.properties.public = false;
     manifest
 }
 
-fn remove_folder<D: Disk>(disk: &D, folder: &str, manifest: &Manifest) {
-    debug_assert!(manifest.removed && folder != DEFAULT_NAMESPACE);
+/// Remove a namespace's files, durably; what a failure or a crash leaves, the next start removes.
+fn remove_folder<D: Disk>(disk: &D, folder: &str) -> io::Result<()> {
     for root in [Root::Index, Root::Data] {
-        let mut names = disk.list(root, folder).unwrap_or_default();
-        // The file that says "removed" goes last.
-        names.sort_by_key(|name| name == manifest::name(root));
-        for name in names {
-            let _ = disk.remove(root, &format!("{folder}/{name}"));
+        let names = match disk.list(root, folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            listed => listed?,
+        };
+        let is_last = |name: &String| name == manifest::name(Root::Data);
+        let (last, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_last);
+        // The file that says "removed" goes when everything else is gone for good, or it would be missed.
+        for names in [others, last] {
+            for name in names {
+                disk.remove(root, &format!("{folder}/{name}"))?;
+            }
+            disk.sync_folder(root, folder)?;
         }
-        let _ = disk.sync_folder(root, folder);
-        let _ = disk.remove_folder(root, folder);
-        let _ = disk.sync_folder(root, "");
+        disk.remove_folder(root, folder)?;
+        disk.sync_folder(root, "")?;
     }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Applying one record to the index, in the order of the log.
 
 use super::Namespace;
+use crate::canary::{sings, Canary};
 use crate::format::{RecordHeader, RECORD_HEADER_BYTES};
 use crate::index::{is_some, Entry, Index, NOWHERE};
 use crate::table::{Class, Location};
@@ -31,7 +32,9 @@ impl<D: Disk> Namespace<D> {
             // Also of ids that are only updated or deleted here: their making may have been torn.
             let made = !meta.parent.is_some() && !meta.deleted;
             let least = if made { id } else { id + 1 };
-            self.totals.next_id = self.totals.next_id.max(least);
+            if !sings(Canary::IdsReused) {
+                self.totals.next_id = self.totals.next_id.max(least);
+            }
         }
         let mut entry = self.index_entry(location, parent, hash);
         if let (Ok(id), false, false) = (id, meta.parent.is_some(), meta.deleted) {
@@ -54,7 +57,7 @@ impl<D: Disk> Namespace<D> {
         totals.entries -= u64::from(was_live).min(totals.entries);
         totals.entries += u64::from(!meta.deleted);
         totals.payload_bytes = totals.payload_bytes.saturating_sub(freed) + u64::from(meta.length);
-        if self.manifest.mode == Mode::Sequential {
+        if self.manifest.mode == Mode::Sequential && !sings(Canary::IdsReused) {
             totals.next_id += u64::from(!meta.deleted);
         }
         totals.last = meta.place.offset;

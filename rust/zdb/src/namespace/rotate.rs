@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{bump, compact, Namespace};
+use super::{bump, compact, FirstId, Namespace};
 use crate::format::{SegmentHeader, SEGMENT_HEADER_BYTES};
 use crate::index::{self, write_all, Index, Totals};
 use crate::manifest::{create, Manifest};
@@ -49,13 +49,15 @@ impl<D: Disk> Namespace<D> {
         self.save(manifest)?;
         if anew {
             (self.segments, self.indexes) = (Vec::new(), Vec::new());
+            self.first_ids = Vec::new();
             self.index_bytes_closed = 0;
         } else if mode == Mode::User {
             if let Some(closed) = self.indexes.last_mut().and_then(Option::take) {
                 self.index_bytes_closed += closed.bytes();
             }
         }
-        self.segments.push(self.admit(data));
+        let data = self.admit(data);
+        self.add_segment(data, first_id, true);
         self.indexes.push(Some(index));
         let end = SEGMENT_HEADER_BYTES;
         self.totals = Totals {
@@ -68,6 +70,19 @@ impl<D: Disk> Namespace<D> {
         self.index_patience = 0;
         self.count_closed();
         Ok(())
+    }
+
+    /// Note the next data file, and the first id that was made in it if that is `certain`.
+    pub(super) fn add_segment(
+        &mut self,
+        segment: Option<Segment<D::File>>,
+        id: u64,
+        certain: bool,
+    ) {
+        let before = self.first_ids.last().map_or(0, |first| first.id);
+        let id = if certain { id.max(before) } else { before };
+        self.first_ids.push(FirstId { id, certain });
+        self.segments.push(segment);
     }
 
     /// FLUSH: remove every record and give the space back, durable on return. Ids begin at 0 again.

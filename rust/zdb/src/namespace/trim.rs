@@ -217,6 +217,7 @@ impl<D: Disk> Namespace<D> {
         manifest.first = gone.end;
         self.save(manifest)?;
         self.segments.drain(..count);
+        self.first_ids.drain(..count);
         self.indexes.drain(..count);
         self.compaction.shift(count as u32);
         self.remove_files(gone);

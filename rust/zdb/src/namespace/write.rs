@@ -1,6 +1,7 @@
 //! Appending, committing, taking back, and moving on to the next data file.
 
 use super::{bump, Current, Mark, Namespace, Undo};
+use crate::canary::{sings, Canary};
 use crate::format::{payload_crc, record_bytes, RecordHeader};
 use crate::index::{is_some, write_all, NOWHERE};
 use crate::table::{Class, Location};
@@ -182,7 +183,8 @@ impl<D: Disk> Namespace<D> {
             timestamp,
             deleted: class == Class::TOMBSTONE,
         };
-        let barrier = self.buffer.is_empty() && self.synced == self.totals.end;
+        let durable = self.buffer.is_empty() && self.synced == self.totals.end;
+        let barrier = durable || sings(Canary::BarrierAlways);
         let header = RecordHeader {
             meta,
             key_bytes: key.len(),
@@ -349,6 +351,9 @@ impl<D: Disk> Namespace<D> {
 
     /// Undo in memory every write since the last commit.
     pub(super) fn take_back(&mut self) {
+        if sings(Canary::FailureShown) {
+            self.undo.clear();
+        }
         while let Some(undo) = self.undo.pop() {
             match (undo.new, undo.old) {
                 (Some(new), Some(old)) => {
@@ -378,6 +383,7 @@ impl<D: Disk> Namespace<D> {
     pub(super) fn write_index_batch(&mut self) {
         let durable = match self.settings.sync {
             SyncMode::None => self.written,
+            _ if sings(Canary::IndexEarly) => self.written,
             _ => self.synced,
         };
         let waiting = self.active_index().waiting();
