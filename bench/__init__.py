@@ -11,6 +11,7 @@ figure means and what was found.
 | `table` | figures as text and as JSON |
 | `ground` | a grid of its own for a run, and its orders |
 | `start` | how long commands take to answer |
+| `history` | how long one takes on a ledger of a thousand entries |
 | `rest` | what the grid's processes need while nothing happens |
 | `page` | from the quorum to the page that answers, and where the time goes |
 | `container` | from nothing to a running container, beside bare crun and podman |
@@ -25,6 +26,7 @@ __all__ = [
     "container",
     "figures",
     "ground",
+    "history",
     "image",
     "ledger",
     "meters",

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import container, image, ledger, page, planner, rest, start, table, zdb
+from bench import container, history, image, ledger, page, planner, rest, start, table, zdb
 from bench.figures import Report
 from bench.ground import Ground
 from tfgrid.core import errors
@@ -27,7 +27,7 @@ BENCHMARKS: Final[dict[str, Callable[[Ground, int], Report]]] = {
     "rest": rest.measure,
     "start": start.measure,
     "page": page.measure,
-    "long": start.measure_long,
+    "history": history.measure,
     "container": container.measure,
     "image": image.measure,
     "ledger": ledger.measure,
