@@ -18,7 +18,6 @@ figure means and what was found.
 | `image` | packing, fetching and checking an image, beside sha256sum |
 | `ledger` | entries a second, and how fast a follower verifies them |
 | `planner` | a plan over ten thousand nodes |
-| `peers` | servers of the Redis protocol, and the load that asks them |
 | `zdb` | Zero-DB beside Redis: rates, durability, memory, restart |
 """
 
@@ -31,7 +30,6 @@ __all__ = [
     "ledger",
     "meters",
     "page",
-    "peers",
     "planner",
     "rest",
     "start",

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench import figures, meters, peers, rest, table, zdb
+from bench import figures, meters, rest, table
 from bench.__main__ import BENCHMARKS
 from bench.figures import Bound, Figure, Report, Sample, Table, judged
+from bench.zdb import peers, rates
 
 
 def _figure(*values: float, name: str = "ours") -> Figure:
@@ -143,7 +144,7 @@ def test_a_run_is_a_rate_and_a_cost() -> None:
     """Requests by seconds and processor seconds by requests; twice as quick is half the time."""
     ours, redis = peers.Run(2000, 0.5, 0.01), peers.Run(1000, 0.5, 0.01)
     assert (ours.rate, ours.cpu_us, redis.cpu_us) == (4000, 5, 10)
-    first, second = zdb._pair("SET", {"zdb": [ours], "redis": [redis]}, 1 / 1.6)
+    first, second = rates._pair("SET", {"zdb": [ours], "redis": [redis]}, 1 / 1.6)
     assert (first.name, second.name, second.met) == ("redis: SET", "zdb: SET", True)
     assert second.ratio == 0.5
 
@@ -155,8 +156,8 @@ def test_a_row_tells_how_near_the_ceiling_is() -> None:
         "redis": [peers.Run(500, 1, 0.01)],
         "null": [peers.Run(2000, 1, 0.01)],
     }
-    row = zdb._row("GET", runs)
-    assert len(row) == len(zdb._COLUMNS)
+    row = rates._row("GET", runs)
+    assert len(row) == len(rates._COLUMNS)
     assert row[:6] == ("GET", "1,000", "500", "2.00", "10", "0")
     assert row[8:] == ("2,000", "0.50", "0.25")
 

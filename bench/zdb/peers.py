@@ -40,7 +40,7 @@ __all__ = [
     "start",
 ]
 
-_RUST: Final = Path(__file__).parent.parent / "rust"
+_RUST: Final = Path(__file__).parents[2] / "rust"
 _EXAMPLES: Final = _RUST / "target" / "release" / "examples"
 _ANSWER_SECONDS: Final = 60.0
 

@@ -1,6 +1,6 @@
 """Zero-DB beside Redis: throughput, processor time, durability, memory and restart.
 
-All serve from the first processor and are asked in turns from the last one (`bench.peers`).
+All serve from the first processor and are asked in turns from the last one (`peers`).
 `--sync interval=1000` stands beside AOF everysec, `--sync group` beside AOF always. Rates are told
 as milliseconds for a thousand requests, so that less is better as everywhere here, with the
 server's processor time for the same thousand; tables have requests a second for the reader.
@@ -22,7 +22,7 @@ from typing import Final, Literal
 from bench.figures import Bound, Figure, Report, Sample, Table, judged
 from bench.ground import Ground
 from bench.meters import resident_bytes, turns
-from bench.peers import Kind, Load, Peer, Run, control, placed, run, serving, start
+from bench.zdb.peers import Kind, Load, Peer, Run, control, placed, run, serving, start
 from tfgrid.capacity import zdb
 
 __all__ = ["measure"]
