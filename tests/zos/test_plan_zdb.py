@@ -228,7 +228,7 @@ def test_the_note_says_why() -> None:
 def test_it_is_charged_by_the_node_too() -> None:
     """What a node reserves is what the ledger reserved: disk in its class, memory of all keys."""
     asked = items.demand(SHOP, NODE)
-    keys = limits.zdb_keys_default * limits.zdb_key_memory_bytes
+    keys = 1_000_000 * limits.zdb_key_memory_bytes
     assert asked == Capacity(cpu_millis=500, memory_bytes=64 * MIB + keys, ssd_bytes=110 * MIB)
     assert items.demand(SHOP, OTHER).memory_bytes == 64 * MIB
     assert plan.plan(known(_running())).reserved == asked

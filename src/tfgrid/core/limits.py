@@ -75,8 +75,6 @@ container_processes_max: Final = 4096
 node_devices_max: Final = 64
 
 # Zero-DB namespaces
-zdb_port: Final = 9900
-zdb_keys_default: Final = 1_000_000
 zdb_keys_max: Final = 10_000_000_000
 # Of its index, for each key: 13 bytes a slot (`rust/zdb/src/table.rs`), and a table that has just
 # split is half empty. A million keys were measured at 29 bytes each.

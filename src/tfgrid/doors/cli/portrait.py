@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from tfgrid.core import ids, limits, units
+from tfgrid.core import ids, units
 from tfgrid.doors.cli import answers, render
 from tfgrid.doors.cli.frame import Settings
 from tfgrid.doors.cli.session import Session
@@ -96,7 +96,7 @@ def _addresses(placement: contract.Placement, agreed: _Workloads) -> dict[str, s
     found = {}
     for member in (m for place in placement.networks for m in place.members):
         namespace = isinstance(agreed[member.workload], contract.ZdbNamespace)
-        port = f":{limits.zdb_port}" if namespace else ""
+        port = f":{contract.ZDB_PORT}" if namespace else ""
         found[member.workload] = f"{member.address4}{port}"
     return found
 

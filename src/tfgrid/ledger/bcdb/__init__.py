@@ -43,6 +43,9 @@ In short (every call that reaches a server may raise `errors.Unreachable`, TFG-1
     verified = bcdb.verify_bundle(data, ledger=trust.ledger, registry=registry)
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from tfgrid.ledger.bcdb.author import Author
 from tfgrid.ledger.bcdb.bundle import Verified, export_bundle, verify_bundle
 from tfgrid.ledger.bcdb.client import Client, discover
@@ -60,9 +63,11 @@ from tfgrid.ledger.bcdb.model import (
     entry_digest,
     sign_header,
 )
-from tfgrid.ledger.bcdb.service import Service
-from tfgrid.ledger.bcdb.solo import Orderer, SoloLedger
 from tfgrid.ledger.bcdb.view import MemoryView, View
+
+if TYPE_CHECKING:
+    from tfgrid.ledger.bcdb.service import Service
+    from tfgrid.ledger.bcdb.solo import Orderer, SoloLedger
 
 __all__ = [
     "Author",
@@ -96,3 +101,12 @@ __all__ = [
     "sign_message",
     "verify_bundle",
 ]
+
+_HOMES = {"Orderer": "solo", "Service": "service", "SoloLedger": "solo"}
+
+
+def __getattr__(name: str) -> object:
+    # Loaded on first use: only who keeps a ledger needs a database.
+    if name not in _HOMES:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from tfgrid.ledger.contract.checks import check_proposal, funding_check
 from tfgrid.ledger.contract.model import (
+    ZDB_PORT,
     Access,
     Action,
     Agreement,
@@ -74,15 +75,6 @@ from tfgrid.ledger.contract.phases import (
     Phase,
     validity_over,
 )
-from tfgrid.ledger.contract.planner import (
-    Change,
-    Order,
-    Plan,
-    PlanRow,
-    check_plan,
-    plan,
-    plan_digest,
-)
 from tfgrid.ledger.contract.policy import Tally, Vote
 from tfgrid.ledger.contract.proof import Verdict, positions, verdict
 from tfgrid.ledger.contract.receipts import check_receipt, may_start, must_stop, receipt_allowed
@@ -101,10 +93,20 @@ from tfgrid.ledger.contract.wording import asks_text
 
 if TYPE_CHECKING:
     from tfgrid.ledger.contract.document import Finding, lint_recipe_yaml, parse_recipe_yaml
+    from tfgrid.ledger.contract.planner import (
+        Change,
+        Order,
+        Plan,
+        PlanRow,
+        check_plan,
+        plan,
+        plan_digest,
+    )
 
 __all__ = [
     "PHASES_FINAL",
     "TRANSITIONS",
+    "ZDB_PORT",
     "Access",
     "Action",
     "Agreement",
@@ -178,8 +180,12 @@ __all__ = [
 ]
 
 
+_PLANNER = {"Change", "Order", "Plan", "PlanRow", "check_plan", "plan", "plan_digest"}
+
+
 def __getattr__(name: str) -> object:
-    # Loaded on first use: only who reads recipes as text needs YAML, and loading it takes long.
+    # Loaded on first use: only who reads recipes as text needs YAML, and only who orders a planner.
     if name not in __all__:
         raise AttributeError(name)
-    return getattr(importlib.import_module(f"{__name__}.document"), name)
+    home = "planner" if name in _PLANNER else "document"
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -14,7 +14,7 @@ them for now.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, UnsetType, field
 
@@ -25,6 +25,7 @@ from tfgrid.core.units import Capacity, Money
 from tfgrid.ledger.farm import Payment, TrustClass
 
 __all__ = [
+    "ZDB_PORT",
     "Access",
     "Action",
     "Agreement",
@@ -173,12 +174,15 @@ class ZdbNamespace(Value, frozen=True, tag="zdb", tag_field="type"):
     name: Name
     network: Name
     disk_bytes: Annotated[int, Meta(ge=1024**2, le=limits.integer_max)]
-    keys_max: Annotated[int, Meta(ge=1, le=limits.zdb_keys_max)] = limits.zdb_keys_default
+    keys_max: Annotated[int, Meta(ge=1, le=limits.zdb_keys_max)] = 1_000_000
     mode: Literal["user", "seq"] = "user"
     history: History = "all"
     disk_class: DiskClass = "ssd"
     constraints: Constraints = Constraints()
 
+
+ZDB_PORT: Final = 9900
+"""Where a namespace answers at its address; it is not the order's to choose."""
 
 Workload: TypeAlias = Container | Network | Route | ZdbNamespace
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from tfgrid.agents.zos.core0 import items
 from tfgrid.agents.zos.primitives.memo import Memo
 from tfgrid.capacity import znet
-from tfgrid.core import host, limits
+from tfgrid.core import host
 from tfgrid.core.store import Store
+from tfgrid.ledger import contract as contracts
 
 __all__ = ["NetworksOfNode", "network_label", "network_spec"]
 
@@ -37,7 +38,7 @@ def network_spec(item: host.Item) -> znet.NetworkSpec:
         ),
         services=tuple(
             znet.Service(
-                name=m.workload, address4=m.address4, address6=m.address6, port=limits.zdb_port
+                name=m.workload, address4=m.address4, address6=m.address6, port=contracts.ZDB_PORT
             )
             for m in spec.place.members
             if m.workload in served

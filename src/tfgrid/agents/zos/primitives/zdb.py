@@ -22,7 +22,7 @@ from tfgrid.agents.zos.core0 import items
 from tfgrid.agents.zos.primitives.memo import Memo
 from tfgrid.agents.zos.primitives.network import network_label
 from tfgrid.capacity import zdb, znet
-from tfgrid.core import errors, host, limits
+from tfgrid.core import errors, host
 from tfgrid.core.store import Store
 from tfgrid.ledger import contract as contracts
 
@@ -58,7 +58,9 @@ def reservation(
         keys_max=asked.keys_max,
         history=asked.history,
         places={
-            _place(address, network): partial(networks.listen, network.id, address, limits.zdb_port)
+            _place(address, network): partial(
+                networks.listen, network.id, address, contracts.ZDB_PORT
+            )
             for address in _addresses(spec)
         },
     )
