@@ -53,6 +53,7 @@ class Kind:
     sync: str = ""
     mode: str = "user"
     value_bytes: int = 3
+    cache_bytes: int = 64 << 20
 
 
 @dataclass(slots=True)
@@ -133,7 +134,8 @@ def _command(kind: Kind, folder: Path, port: int) -> list[str]:
         case "zdb":
             return [sys.executable, "-m", "tfgrid.capacity.zdb", "--data", str(folder / "d"),
                     "--index", str(folder / "i"), "--listen", "127.0.0.1", "--port", str(port),
-                    "--sync", kind.sync, "--mode", kind.mode]  # fmt: skip
+                    "--sync", kind.sync, "--mode", kind.mode,
+                    "--cache", str(kind.cache_bytes)]  # fmt: skip
 
 
 def placed(command: list[str], processor: int) -> list[str]:
