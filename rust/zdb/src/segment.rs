@@ -424,3 +424,33 @@ impl<'r> Walk<'r> {
         Ok(Met::Hole { from, to: self.end })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(pairs: &[(u32, u32)]) -> Vec<Run> {
+        let run = |&(offset, at)| Run { offset, at };
+        pairs.iter().map(run).collect()
+    }
+
+    /// A table whose checksum is right may still say what cannot be: such runs are looked for anew.
+    #[test]
+    fn runs_that_overlap_are_refused() {
+        let first = SEGMENT_HEADER_BYTES + RUN_HEADER_BYTES as u32;
+        let next = first + 80 + RUN_HEADER_BYTES as u32;
+        let end = next + 40;
+        assert!(is_ordered(&[], first));
+        assert!(is_ordered(&runs(&[(64, first), (144, next)]), end));
+        for wrong in [
+            &[(64, first), (143, next)][..],  // as places
+            &[(64, first), (144, first + 8)], // in the file
+            &[(64, next), (144, first)],
+            &[(64, first - 1)],
+            &[(64, end + 1)],
+            &[(u32::MAX, first)],
+        ] {
+            assert!(!is_ordered(&runs(wrong), end), "{wrong:?}");
+        }
+    }
+}
