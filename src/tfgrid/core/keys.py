@@ -26,7 +26,6 @@ import nacl.bindings
 import nacl.exceptions
 import nacl.pwhash
 import nacl.signing
-from mnemonic import Mnemonic
 
 from tfgrid.core import errors
 from tfgrid.core.rng import Rng
@@ -109,6 +108,8 @@ class SigningKey:
 
 def new_words(rng: Rng) -> str:
     """A new mnemonic of 24 English words."""
+    from mnemonic import Mnemonic
+
     return Mnemonic("english").to_mnemonic(rng.token(32))
 
 
@@ -119,6 +120,8 @@ def seed_from_words(words: str) -> bytes:
         errors.BadInput: TFG-1401, not 24 words of the list with a right checksum.
 
     """
+    from mnemonic import Mnemonic
+
     book = Mnemonic("english")
     normal = " ".join(words.split()).lower()
     if len(normal.split()) != words_count or not book.check(normal):

@@ -5,7 +5,6 @@ State is a word first and a colour second, so nothing is lost without colour.
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Sequence
 from typing import Final
@@ -29,12 +28,18 @@ def table(settings: Settings, columns: Sequence[str], rows: Sequence[Sequence[st
     """
     if not settings.colour:
         return plain_table(columns, rows)
-    width = shutil.get_terminal_size().columns
+    width = _columns()
     plain = plain_table(columns, rows).splitlines()
     longest = max((len(row[-1]) for row in rows), default=0)
     if longest > _SENTENCE_CHARS and max(map(len, plain)) > width:
         return _narrow_table(columns, rows, width)
     return _rich_table(columns, rows)
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -71,7 +76,7 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         made.add_column(column, overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell(text), style=_style(text)) for text in row))
-    console = Console(width=shutil.get_terminal_size().columns, force_terminal=True)
+    console = Console(width=_columns(), force_terminal=True)
     with console.capture() as capture:
         console.print(made)
     return capture.get()
