@@ -51,6 +51,13 @@ class Tunnels:
             errors.Failed: TFG-3403, it ended or did not come up in time.
 
         """
+        try:
+            await self._begin(spawn)
+        except errors.Failed:
+            # Once in some thousand starts it does not come up and says nothing.
+            await self._begin(spawn)
+
+    async def _begin(self, spawn: Spawn) -> None:
         await self._end(spawn.name)
         uapi = self._socket(spawn.name)
         await self._launcher.spawn(spawn)
