@@ -19,15 +19,13 @@ import os
 import shutil
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from tfgrid.agents.zos.config import Config
 from tfgrid.core import errors
-from tfgrid.jumpscale.sal import cgroups, claims, links, mounts, namespaces, syscalls, topology
+from tfgrid.jumpscale.sal import cgroups, claims, links, mounts, namespaces, topology
 
 __all__ = ["destroy", "enter", "exists", "group_name", "make", "owner", "runtime_directory"]
 
@@ -35,7 +33,6 @@ runtime_root: Final = Path("/run/tfgrid")
 own_directories: Final = (Path("/run/netns"), Path("/run/wireguard"))
 underlay_link: Final = "u0"
 kill_seconds_max: Final = 10.0
-_CLONE_FS: Final = 0x200
 
 
 def runtime_directory(config: Config) -> Path:
@@ -83,7 +80,7 @@ def make(config: Config) -> None:
         namespaces.Unpin(path=here / "mnt").perform()
         namespaces.Unpin(path=here / "net").perform()
         namespaces.Pin(mnt=here / "mnt", net=here / "net").perform()
-    _in_mount_namespace(here / "mnt", lambda: _furnish_mounts(tree, here))
+    namespaces.apart(here / "mnt", lambda: _furnish_mounts(tree, here))
     _furnish_network(config, here / "net")
 
 
@@ -143,25 +140,6 @@ def _own_directory(here: Path) -> None:
     if not any(entry.target == here for entry in mounts.table()):
         mounts.Bind(source=here, target=here).perform()
     mounts.Propagation(target=here, mode="private").perform()
-
-
-def _in_mount_namespace(pin: Path, furnish: Callable[[], None]) -> None:
-    """Call `furnish` in a thread of its own that has left for the pinned namespace."""
-    faults: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            syscalls.unshare(_CLONE_FS)
-            namespaces.enter(pin)
-            furnish()
-        except BaseException as fault:  # noqa: BLE001 - carried to the caller's thread
-            faults.append(fault)
-
-    thread = threading.Thread(target=body, name="furnish")
-    thread.start()
-    thread.join()
-    if faults:
-        raise faults[0]
 
 
 def _drop_mount(target: Path) -> None:

@@ -54,7 +54,7 @@ class Tunnels:
         try:
             await self._begin(spawn)
         except errors.Failed:
-            # Once in some thousand starts it does not come up and says nothing.
+            # Seen once, on a busy machine, without a word from it; why is not known.
             await self._begin(spawn)
 
     async def _begin(self, spawn: Spawn) -> None:

@@ -27,6 +27,7 @@ __all__ = ["IdMap", "Kind", "Pin", "Unpin", "apart", "enter", "inside", "is_pinn
 
 Kind: TypeAlias = Literal["mnt", "net", "user"]
 _T = TypeVar("_T")
+_CLONE_FS: Final = 0x200
 
 _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "mnt": ("--mount", "--propagation", "private"),
@@ -171,8 +172,8 @@ def enter(*paths: Path) -> None:
             os.close(descriptor)
 
 
-def apart(netns: Path, make: Callable[[], _T]) -> _T:
-    """What `make` returns in a network namespace, called by a thread that lives no longer than it.
+def apart(pin: Path, make: Callable[[], _T]) -> _T:
+    """What `make` returns in a pinned namespace, called by a thread that lives no longer than it.
 
     For what is made there and used elsewhere, such as a socket: the caller's own namespace is never
     another one, whatever `make` does or how it fails.
@@ -186,7 +187,9 @@ def apart(netns: Path, make: Callable[[], _T]) -> _T:
 
     def body() -> None:
         try:
-            enter(netns)
+            # A mount namespace admits nobody who shares root and working directory with others.
+            syscalls.unshare(_CLONE_FS)
+            enter(pin)
             made.append(make())
         except BaseException as fault:  # noqa: BLE001 - carried to the caller's thread
             faults.append(fault)
