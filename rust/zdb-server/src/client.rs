@@ -5,6 +5,7 @@ use std::time::Instant;
 use tfgrid_zdb::NamespaceId;
 
 use crate::auth::Challenge;
+use crate::commands::Listing;
 use crate::entrances::Serial;
 use crate::turn::carry::Carried;
 
@@ -45,6 +46,8 @@ pub struct Client {
     pub watch: Option<Watch>,
     /// How far a request got that is answered in parts.
     pub progress: usize,
+    /// A listing that takes turns.
+    pub listing: Option<Box<Listing>>,
     /// HELLO 3.
     pub resp3: bool,
     /// CLIENT SETNAME.
@@ -71,6 +74,7 @@ impl Client {
             master: false,
             watch: None,
             progress: 0,
+            listing: None,
             resp3: false,
             name: Vec::new(),
             carried: Carried::Nothing,

@@ -12,6 +12,7 @@ use crate::log::{self, Field, Level};
 use crate::options::Options;
 use crate::turn::chores::Chores;
 use crate::turn::syncer::{Ended, Syncer};
+use crate::turn::walkers::Walkers;
 
 /// The engine on real files.
 pub type Store = Engine<RealDisk>;
@@ -171,6 +172,8 @@ pub struct Shared {
     pub writes: u64,
     /// How long the last commit took that had something to write.
     pub commit_took: Duration,
+    /// Who lists.
+    pub walkers: Walkers,
 }
 
 /// Unix time.
@@ -185,6 +188,7 @@ impl Shared {
     /// Begin a turn: read the clocks once.
     pub fn tick(&mut self) {
         self.now = Instant::now();
+        self.walkers.tick();
         self.seconds = u32::try_from(unix().as_secs()).unwrap_or(u32::MAX);
     }
 

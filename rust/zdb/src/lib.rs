@@ -56,7 +56,7 @@ pub use disk::{
 };
 pub use engine::{Engine, Loss, Options, Report};
 pub use error::{Error, Result};
-pub use namespace::{BegunSync, Namespace, Page};
+pub use namespace::{BegunSync, Namespace, Position, Step};
 pub use types::{
     Direction, HistoryPolicy, Key, Meta, Mode, NamespaceId, Password, Place, Properties, Record,
     Scratch, Stats, SyncMode, Written, CACHE_BYTES, DEFAULT_NAMESPACE, KEY_BYTES_MAX,

@@ -317,12 +317,16 @@ pub struct Walk<'r> {
     position: u32,
     end: u32,
     payloads: bool,
+    /// A hole that is longer is met in pieces.
+    hole_bytes_max: u32,
     window: Vec<u8>,
     window_at: u32,
     window_bytes: usize,
 }
 
 const HEAD_BYTES: usize = RECORD_HEADER_BYTES + KEY_BYTES_MAX;
+/// A piece of damage that is passed over at once.
+const HOLE_PIECE_BYTES: u32 = 4 << 10;
 
 impl<'r> Walk<'r> {
     /// From an offset that begins a record, up to `end`; with `payloads` they are read and verified.
@@ -342,9 +346,23 @@ impl<'r> Walk<'r> {
             position,
             end,
             payloads,
+            hole_bytes_max: u32::MAX,
             window,
             window_at: 0,
             window_bytes,
+        }
+    }
+
+    /// Without payloads, and holes in pieces, so that no step is long.
+    pub fn in_pieces(
+        read: &'r dyn Fn(&mut [u8], u32) -> io::Result<usize>,
+        seed: u32,
+        file: u32,
+        stretch: (u32, u32),
+    ) -> Self {
+        Self {
+            hole_bytes_max: HOLE_PIECE_BYTES,
+            ..Self::new(read, seed, file, stretch, false)
         }
     }
 
@@ -419,6 +437,10 @@ impl<'r> Walk<'r> {
                 return Ok(Met::Hole { from, to: at });
             }
             at += ALIGN;
+            if at - from >= self.hole_bytes_max && at < self.end {
+                self.position = at;
+                return Ok(Met::Hole { from, to: at });
+            }
         }
         self.position = self.end;
         Ok(Met::Hole { from, to: self.end })

@@ -2,10 +2,10 @@
 
 mod support;
 
-use support::{get, id, of, Folder};
+use support::{get, id, of, walk, Folder};
 use tfgrid_zdb::{
-    Direction, Error, HistoryPolicy, Mode, Options, Password, Place, Properties, RealDisk, Scratch,
-    SyncMode, Written,
+    Direction, Error, HistoryPolicy, Mode, Options, Password, Place, Position, Properties,
+    RealDisk, Scratch, SyncMode, Written,
 };
 
 /// A value is there at once, after a commit, after a restart, and after a crash without a close.
@@ -207,24 +207,24 @@ fn scans_both_ways() {
         expected.push(100);
         for direction in [Direction::Forward, Direction::Backward] {
             for limit in [1, 7, 1000] {
-                let (mut from, mut seen) = (None, Vec::new());
-                loop {
-                    let mut visit = |_: &[u8], meta: &tfgrid_zdb::Meta| seen.push(meta.timestamp);
-                    let page = namespace.scan(from, direction, limit, &mut visit).unwrap();
-                    from = page.next;
-                    if from.is_none() {
-                        break;
-                    }
-                }
+                let mut seen = Vec::new();
+                walk(namespace, direction, limit, &mut |_, meta| {
+                    seen.push(meta.timestamp);
+                });
                 if direction == Direction::Backward {
                     seen.reverse();
                 }
                 assert_eq!(seen, expected, "{mode:?} {direction:?} {limit}");
             }
         }
-        let beyond = Some(Place { file: 9, offset: 0 });
-        let refused = namespace.scan(beyond, Direction::Forward, 1, &mut |_, _| {});
-        assert_eq!(refused, Err(Error::NoRecord));
+        for offset in [0, namespace.stats().data_offset] {
+            let file = if offset == 0 { 9 } else { 2 };
+            let beyond = Some(Position::beside(Place { file, offset }));
+            for direction in [Direction::Forward, Direction::Backward] {
+                let refused = namespace.scan(beyond, direction, &mut |_| true);
+                assert_eq!(refused, Err(Error::NoRecord));
+            }
+        }
     }
 }
 
@@ -242,9 +242,14 @@ fn lists_by_prefix() {
     for budget in [70, 1000, 100_000] {
         let (mut cursor, mut seen) = (0, Vec::new());
         loop {
-            let mut visit = |key: &[u8]| seen.push(key.to_vec());
-            let page = namespace.keys(b"1:", cursor, budget, &mut visit).unwrap();
-            match page.next {
+            let mut looked = 0;
+            let next = namespace.keys(b"1:", cursor, &mut |key| {
+                seen.extend(key.map(<[u8]>::to_vec));
+                looked += 1;
+                looked < budget
+            });
+            assert!(looked <= budget + 4, "keys of one hash stay together");
+            match next.unwrap() {
                 Some(next) => cursor = next,
                 None => break,
             }

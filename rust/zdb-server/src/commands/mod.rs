@@ -22,6 +22,7 @@ use crate::wire::reply;
 use crate::wire::resp::Arguments;
 
 pub use info::metrics;
+pub use walk::Listing;
 
 /// A key or a value beyond this many bytes in the output makes a client read before it is served on.
 pub const OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;

@@ -2,19 +2,23 @@
 //!
 //! A cursor is 17 bytes as in the original: key length (1), data file (4), payload length (4), offset (4) and
 //! payload CRC (4), little-endian. A position in a history is file and offset (4 each); all zero is its end.
+//!
+//! A listing may have to pass any number of dead records before its reply is full. It takes turns: what it has
+//! so far waits with the client, and the same request goes on in another turn (`turn::walkers` says when).
 
-use tfgrid_zdb::{Direction, Error, Meta, Place, Record};
+use std::time::Instant;
+
+use tfgrid_zdb::{Direction, Error, Meta, Place, Position, Record};
 
 use super::keys::{refusal, thawed};
 use super::{exactly, Call, Handled, Outcome, Refusal};
-use crate::shared::Shared;
+use crate::shared::{Shared, Space};
 use crate::wire::reply;
 
 const CURSOR_BYTES: usize = 17;
 const POSITION_BYTES: usize = 8;
 /// Entries of one reply: by count, so that a reply depends on the data and not on the machine.
 const SCAN_ENTRIES: usize = 1024;
-const KSCAN_LOOKED_AT: usize = 65_536;
 const KSCAN_REPLY_BYTES: usize = 4 * 1024 * 1024;
 
 fn cursor(key_length: usize, meta: &Meta) -> [u8; CURSOR_BYTES] {
@@ -66,81 +70,156 @@ pub(super) fn rscan(call: &mut Call<'_>) -> Handled {
     walk(call, Direction::Backward)
 }
 
-fn walk(call: &mut Call<'_>, direction: Direction) -> Handled {
+/// A listing under way: the reply so far, and where it goes on.
+#[derive(Debug, Default)]
+pub struct Listing {
+    position: Option<Position>,
+    cursor: u64,
+    items: Vec<u8>,
+    count: usize,
+    last: [u8; CURSOR_BYTES],
+}
+
+impl Listing {
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.items.capacity()
+    }
+
+    fn take(&mut self, key: &[u8], meta: &Meta) {
+        reply::array(&mut self.items, 3);
+        reply::bulk(&mut self.items, key);
+        reply::integer(&mut self.items, meta.length.into());
+        reply::integer(&mut self.items, meta.timestamp.into());
+        self.last = cursor(key.len(), meta);
+        self.count += 1;
+    }
+
+    fn scan(&mut self, space: &Space, direction: Direction, until: Instant) -> Listed {
+        let next = space.scan(self.position, direction, &mut |live| {
+            if let Some((key, meta)) = live {
+                self.take(key, meta);
+            }
+            self.count < SCAN_ENTRIES && Instant::now() < until
+        });
+        self.position = next?;
+        Ok(self.position.is_none() || self.count >= SCAN_ENTRIES)
+    }
+
+    fn kscan(&mut self, space: &Space, prefix: &[u8], until: Instant) -> Listed {
+        let next = space.keys(prefix, self.cursor, &mut |key| {
+            if let Some(key) = key {
+                reply::bulk(&mut self.items, key);
+                self.count += 1;
+            }
+            self.items.len() < KSCAN_REPLY_BYTES && Instant::now() < until
+        })?;
+        self.cursor = next.unwrap_or(0);
+        Ok(self.cursor == 0 || self.items.len() >= KSCAN_REPLY_BYTES)
+    }
+}
+
+/// Whether the reply is whole.
+type Listed = Result<bool, Error>;
+
+/// Go on with a client's listing as long as this turn allows; the whole one, once it is.
+fn list(
+    call: &mut Call<'_>,
+    begin: impl FnOnce(&Call<'_>) -> Result<Listing, Refusal>,
+    go_on: impl FnOnce(&mut Listing, &Space, Instant) -> Listed,
+) -> Result<Option<Listing>, Refusal> {
+    let Some(until) = call.shared.walkers.enter(call.client.id) else {
+        return Ok(None);
+    };
+    let done = listed(call, until, begin, go_on);
+    let goes_on = matches!(done, Ok(None));
+    call.shared.walkers.leave(call.client.id, goes_on);
+    done
+}
+
+fn listed(
+    call: &mut Call<'_>,
+    until: Instant,
+    begin: impl FnOnce(&Call<'_>) -> Result<Listing, Refusal>,
+    go_on: impl FnOnce(&mut Listing, &Space, Instant) -> Listed,
+) -> Result<Option<Listing>, Refusal> {
+    let under_way = call.client.listing.take();
     thawed(call)?;
-    let from = match call.args.len() {
-        1 => None,
-        2 => Some(place_of(call.args.get(1)).ok_or("Invalid key format")?),
-        _ => return Err("Unexpected arguments".into()),
+    let mut listing = match under_way {
+        Some(listing) => listing,
+        None => Box::new(begin(call)?),
     };
     let space = call
         .shared
         .engine
         .namespace(call.client.namespace)
         .map_err(refusal)?;
-    let mut entries = Vec::new();
-    let (mut count, mut last) = (0, [0; CURSOR_BYTES]);
-    let mut visit = |key: &[u8], meta: &Meta| {
-        reply::array(&mut entries, 3);
-        reply::bulk(&mut entries, key);
-        reply::integer(&mut entries, meta.length.into());
-        reply::integer(&mut entries, meta.timestamp.into());
-        last = cursor(key.len(), meta);
-        count += 1;
+    let whole = go_on(&mut listing, space, until).map_err(|error| match error {
+        Error::NoRecord | Error::EndOfFile => Refusal::from("Invalid key format"),
+        other => refusal(other),
+    })?;
+    if whole {
+        return Ok(Some(*listing));
+    }
+    call.client.listing = Some(listing);
+    Ok(None)
+}
+
+fn walk(call: &mut Call<'_>, direction: Direction) -> Handled {
+    let begin = |call: &Call<'_>| {
+        let position = match call.args.len() {
+            1 => None,
+            2 => Some(place_of(call.args.get(1)).ok_or("Invalid key format")?),
+            _ => return Err("Unexpected arguments".into()),
+        };
+        Ok(Listing {
+            position: position.map(Position::beside),
+            ..Listing::default()
+        })
     };
-    space
-        .scan(from, direction, SCAN_ENTRIES, &mut visit)
-        .map_err(|error| match error {
-            Error::NoRecord | Error::EndOfFile => Refusal::from("Invalid key format"),
-            other => refusal(other),
-        })?;
-    if count == 0 {
+    let go_on = |listing: &mut Listing, space: &Space, until| listing.scan(space, direction, until);
+    let Some(listing) = list(call, begin, go_on)? else {
+        return Ok(Outcome::Again(None));
+    };
+    if listing.count == 0 {
         return Err("No more data".into());
     }
     reply::array(call.out, 2);
-    reply::bulk(call.out, &last);
-    reply::array(call.out, count);
-    call.out.extend_from_slice(&entries);
+    reply::bulk(call.out, &listing.last);
+    reply::array(call.out, listing.count);
+    call.out.extend_from_slice(&listing.items);
     Ok(Outcome::Done)
 }
 
 /// `KSCAN prefix [cursor]`: the cursor of the next part, `0` at the end.
 pub(super) fn kscan(call: &mut Call<'_>) -> Handled {
-    let first = call.args.len() == 2;
-    let mut cursor = match call.args.len() {
-        2 => 0,
-        3 => super::digits(call.args.get(2)).ok_or("Invalid key format")?,
-        _ => return Err("Unexpected arguments".into()),
-    };
-    thawed(call)?;
-    let space = call
-        .shared
-        .engine
-        .namespace(call.client.namespace)
-        .map_err(refusal)?;
-    let (mut keys, mut count) = (Vec::new(), 0);
-    loop {
-        let mut visit = |key: &[u8]| {
-            reply::bulk(&mut keys, key);
-            count += 1;
-        };
-        let page = space
-            .keys(call.args.get(1), cursor, KSCAN_LOOKED_AT, &mut visit)
-            .map_err(refusal)?;
-        cursor = page.next.unwrap_or(0);
-        // Others wait while this goes on: who shares the server with strangers asks again.
-        let shared = call.client.entrance.is_some();
-        if cursor == 0 || keys.len() >= KSCAN_REPLY_BYTES || shared {
-            break;
-        }
+    if !(2..=3).contains(&call.args.len()) {
+        return Err("Unexpected arguments".into());
     }
-    if count == 0 && cursor == 0 && first {
+    let first = call.args.len() == 2;
+    let begin = |call: &Call<'_>| {
+        let cursor = match call.args.len() {
+            2 => 0,
+            _ => super::digits(call.args.get(2)).ok_or("Invalid key format")?,
+        };
+        Ok(Listing {
+            cursor,
+            ..Listing::default()
+        })
+    };
+    let prefix = call.args.get(1);
+    let go_on = |listing: &mut Listing, space: &Space, until| listing.kscan(space, prefix, until);
+    let Some(listing) = list(call, begin, go_on)? else {
+        return Ok(Outcome::Again(None));
+    };
+    if listing.count == 0 && listing.cursor == 0 && first {
         return Err("No keys match".into());
     }
     reply::array(call.out, 2);
-    reply::bulk(call.out, cursor.to_string().as_bytes());
-    reply::array(call.out, count);
-    call.out.extend_from_slice(&keys);
+    reply::bulk(call.out, listing.cursor.to_string().as_bytes());
+    reply::array(call.out, listing.count);
+    call.out.extend_from_slice(&listing.items);
     Ok(Outcome::Done)
 }
 

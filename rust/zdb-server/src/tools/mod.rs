@@ -165,14 +165,15 @@ fn walk<D: Disk>(space: &Namespace<D>, visit: Visit<'_>) -> Result<(), Error> {
     let mut from = None;
     loop {
         let mut page: Vec<(Vec<u8>, Meta)> = Vec::new();
-        let mut keep = |key: &[u8], meta: &Meta| page.push((key.to_vec(), *meta));
-        let walked = space.scan(from, Direction::Forward, PAGE_RECORDS, &mut keep)?;
+        from = space.scan(from, Direction::Forward, &mut |live| {
+            page.extend(live.map(|(key, meta)| (key.to_vec(), *meta)));
+            page.len() < PAGE_RECORDS
+        })?;
         for (key, meta) in &page {
             visit(key, meta)?;
         }
-        match walked.next {
-            Some(next) => from = Some(next),
-            None => return Ok(()),
+        if from.is_none() {
+            return Ok(());
         }
     }
 }

@@ -227,7 +227,11 @@ impl Connection {
     /// Memory that is held for it.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.input.capacity() + self.output.capacity()
+        let listing = match &self.peer {
+            Peer::Client(client) => client.listing.as_ref().map_or(0, |listing| listing.held()),
+            Peer::Metrics => 0,
+        };
+        self.input.capacity() + self.output.capacity() + listing
     }
 }
 

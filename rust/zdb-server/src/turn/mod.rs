@@ -2,7 +2,8 @@
 //!
 //! `server` is the loop and its connections, `execute` what a turn does for one of them, `ahead` what it may know
 //! before, `settle` the commit and what it decides, `gather` who joins it, `syncer` the fsyncs beside the loop,
-//! `tenants` who comes through entrances, `carry` descriptors beside requests, `chores` what is done from time to time.
+//! `walkers` who lists, `tenants` who comes through entrances, `carry` descriptors beside requests, `chores` what is done
+//! from time to time.
 
 mod ahead;
 pub mod carry;
@@ -15,3 +16,4 @@ pub mod server;
 mod settle;
 pub mod syncer;
 mod tenants;
+pub mod walkers;

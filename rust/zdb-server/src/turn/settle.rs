@@ -57,6 +57,12 @@ fn fail(server: &mut Server) {
         let Some(connection) = server.connections[one.slot].as_mut() else {
             continue;
         };
+        if let (Peer::Client(client), true) = (&mut connection.peer, one.partial) {
+            // Of a listing nothing has left yet: it begins anew.
+            if client.listing.take().is_some() {
+                continue;
+            }
+        }
         if one.partial {
             connection.output.truncate(one.start);
             connection.phase = Phase::Closing;

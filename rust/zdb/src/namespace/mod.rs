@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub use beside::BegunSync;
-pub use walk::Page;
+pub use walk::{Position, Step};
 
 /// How an engine runs its namespaces.
 #[derive(Debug, Clone)]

@@ -157,17 +157,14 @@ impl<D: Disk> Namespace<D> {
     pub(super) fn measure(&mut self) -> Result<()> {
         self.totals.inexact = false;
         if self.manifest.mode == Mode::Sequential {
-            let (mut entries, mut bytes, mut from) = (0, 0, None);
-            loop {
-                let page = self.scan(from, Direction::Forward, usize::MAX, &mut |_, meta| {
+            let (mut entries, mut bytes) = (0, 0);
+            self.scan(None, Direction::Forward, &mut |live| {
+                if let Some((_, meta)) = live {
                     entries += 1;
                     bytes += u64::from(meta.length);
-                })?;
-                from = page.next;
-                if from.is_none() {
-                    break;
                 }
-            }
+                true
+            })?;
             (self.totals.entries, self.totals.payload_bytes) = (entries, bytes);
             return Ok(());
         }

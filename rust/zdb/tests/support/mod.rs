@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tfgrid_zdb::{Engine, Mode, Namespace, NamespaceId, Options, RealDisk, Report, Scratch};
+use tfgrid_zdb::{
+    Direction, Engine, Meta, Mode, Namespace, NamespaceId, Options, RealDisk, Report, Scratch,
+};
 
 /// A folder that is removed at the end.
 pub struct Folder(pub PathBuf);
@@ -77,4 +79,29 @@ pub fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(path).expect("there");
     change(&mut bytes);
     std::fs::write(path, bytes).expect("writable");
+}
+
+/// Walk over live keys in parts: after so many records that were looked at it stops and goes on.
+pub fn walk(
+    namespace: &Namespace<RealDisk>,
+    direction: Direction,
+    limit: usize,
+    visit: &mut dyn FnMut(&[u8], &Meta),
+) {
+    let mut from = None;
+    loop {
+        let mut looked = 0;
+        let next = namespace.scan(from, direction, &mut |live| {
+            if let Some((key, meta)) = live {
+                visit(key, meta);
+            }
+            looked += 1;
+            looked < limit
+        });
+        assert!(looked <= limit);
+        from = next.expect("readable");
+        if from.is_none() {
+            return;
+        }
+    }
 }
