@@ -106,7 +106,8 @@ impl<F: DiskFile> Index<F> {
         let seed = uid.file_seed(file);
         let length = handle.length()?;
         let mut buffer = vec![0; 64 * PAGE_BYTES];
-        let head = handle.read_at(&mut buffer[..PAGE_BYTES], 0)?;
+        // What cannot be read is as bad as what is not right: all of it is in the data too.
+        let head = handle.read_at(&mut buffer[..PAGE_BYTES], 0).unwrap_or(0);
         if head < PAGE_BYTES || !is_good(&buffer[..PAGE_BYTES], seed, 0) || buffer[4..12] != *MAGIC
         {
             return Ok(None);
@@ -123,9 +124,11 @@ impl<F: DiskFile> Index<F> {
             covered: 0,
         };
         'file: while number * (PAGE_BYTES as u64) < length {
-            let got = index
-                .handle
-                .read_at(&mut buffer, number * PAGE_BYTES as u64)?;
+            let at = number * PAGE_BYTES as u64;
+            let Ok(got) = index.handle.read_at(&mut buffer, at) else {
+                clean = false;
+                break;
+            };
             for page in buffer[..got].chunks(PAGE_BYTES) {
                 if page.len() < PAGE_BYTES || !is_good(page, seed, number) {
                     clean = false;

@@ -166,6 +166,12 @@ impl Manifest {
         })
     }
 
+    /// The copy in the index directory alone: what was in force, or was before the last change.
+    pub fn load_copy<D: Disk>(disk: &D, folder: &str) -> Option<Self> {
+        let bytes = read(disk, Root::Index, folder).unwrap_or_default()?;
+        Self::decode(&bytes)
+    }
+
     /// Whether these are good bytes of a version that is not known here.
     fn is_later(bytes: &[u8]) -> bool {
         let body = bytes.len().saturating_sub(4);
@@ -176,13 +182,14 @@ impl Manifest {
     }
 
     /// Whether one of the two files is of a later version: then nothing may be written over it.
-    pub fn is_of_later_version<D: Disk>(disk: &D, folder: &str) -> crate::Result<bool> {
+    pub fn is_of_later_version<D: Disk>(disk: &D, folder: &str) -> bool {
         for root in [Root::Data, Root::Index] {
-            if read(disk, root, folder)?.is_some_and(|bytes| Self::is_later(&bytes)) {
-                return Ok(true);
+            let bytes = read(disk, root, folder).unwrap_or_default();
+            if bytes.is_some_and(|bytes| Self::is_later(&bytes)) {
+                return true;
             }
         }
-        Ok(false)
+        false
     }
 
     /// Write the file and its copy; durable when this returns. Says whether the copy was written too.
@@ -211,12 +218,11 @@ impl Manifest {
     /// The newest good one of the two files, and whether both were good.
     ///
     /// # Errors
-    /// `Read`: one that cannot be read may be the newest, and is not replaced by the other.
+    /// `Read`: the one in the data directory cannot be read. It is written first, so it may be the newest, and is
+    /// not replaced by the other.
     pub fn load<D: Disk>(disk: &D, folder: &str) -> crate::Result<(Option<Self>, bool)> {
-        let (data, index) = (
-            read(disk, Root::Data, folder)?,
-            read(disk, Root::Index, folder)?,
-        );
+        let data = read(disk, Root::Data, folder)?;
+        let index = read(disk, Root::Index, folder).unwrap_or_default();
         let [data, index] = [data, index].map(|bytes| bytes.and_then(|bytes| Self::decode(&bytes)));
         let both = data.is_some() && data == index;
         let found = data.into_iter().chain(index);

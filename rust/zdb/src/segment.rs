@@ -1,5 +1,7 @@
 //! One data file: where its bytes are, and walking over its records.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use crate::format::{
 };
 use crate::{DiskFile, Place, KEY_BYTES_MAX};
 
+/// What is read at once where a file cannot be read: what a disk loses together.
+pub const SECTOR_BYTES: u64 = 4096;
 /// Bytes of the last structure of a compacted file.
 pub const TRAILER_BYTES: usize = 16;
 const TRAILER_MAGIC: &[u8; 4] = b"ZRNT";
@@ -47,16 +51,19 @@ pub struct Segment<F> {
     pub runs: Option<Vec<Run>>,
     /// Compacted: where the runs end in the file.
     pub runs_end: u32,
+    /// While a start reads what it can: the sectors that could not be read, which are zeros instead.
+    unreadable: Option<Rc<RefCell<BTreeSet<u64>>>>,
 }
 
 impl<F> Clone for Segment<F> {
     fn clone(&self) -> Self {
         let (handle, runs) = (Arc::clone(&self.handle), self.runs.clone());
-        let cached = self.cached.clone();
+        let (cached, unreadable) = (self.cached.clone(), self.unreadable.clone());
         Self {
             handle,
             cached,
             runs,
+            unreadable,
             ..*self
         }
     }
@@ -74,39 +81,100 @@ impl<F: DiskFile> Segment<F> {
             bytes,
             runs: None,
             runs_end: 0,
+            unreadable: None,
         }
     }
 
     /// Open what is in a file that should be `file` of namespace `uid`; says what was wrong, if anything.
     pub fn open(handle: F, expected: SegmentHeader) -> io::Result<(Self, Option<&'static str>)> {
         let bytes = handle.length()?;
-        let mut head = [0; SEGMENT_HEADER_BYTES as usize];
-        let got = handle.read_at(&mut head, 0)?;
-        let header = SegmentHeader::decode(&head[..got]);
-        let handle = Arc::new(handle);
-        match header {
-            Some(found) if found.uid != expected.uid || found.file != expected.file => Ok((
-                Self::plain(handle, expected, bytes),
-                Some("the header is of another file"),
-            )),
-            Some(found) if found.generation > 0 => {
-                let mut segment = Self::plain(handle, found, bytes);
-                let damage = segment.load_runs()?;
-                Ok((segment, damage))
+        Self::plain(Arc::new(handle), expected, bytes).identify()
+    }
+
+    /// The same of a file that may not be readable everywhere: sectors that are not are zeros, which are no
+    /// record, until `end_salvage`.
+    pub fn salvage(handle: F, expected: SegmentHeader) -> io::Result<(Self, Option<&'static str>)> {
+        let bytes = handle.length()?;
+        let mut segment = Self::plain(Arc::new(handle), expected, bytes);
+        segment.unreadable = Some(Rc::default());
+        segment.identify()
+    }
+
+    /// Whether something could not be read.
+    pub fn is_unreadable(&self) -> bool {
+        let sectors = self.unreadable.as_ref();
+        sectors.is_some_and(|sectors| !sectors.borrow().is_empty())
+    }
+
+    /// The stretches of the file that could not be read, (first byte, bytes): reading there is an error from now on.
+    pub fn end_salvage(&mut self) -> Vec<(u64, u64)> {
+        let mut stretches: Vec<(u64, u64)> = Vec::new();
+        let sectors = self.unreadable.take().map(|sectors| sectors.take());
+        for at in sectors.unwrap_or_default() {
+            match stretches.last_mut() {
+                Some((first, count)) if *first + *count == at => *count += SECTOR_BYTES,
+                _ => stretches.push((at, SECTOR_BYTES)),
             }
-            Some(found) => Ok((Self::plain(handle, found, bytes), None)),
+        }
+        stretches
+    }
+
+    /// Read the file itself; a sector that could not be read once stays unread, so that all of a start sees the same.
+    fn read_file(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let Some(unreadable) = &self.unreadable else {
+            return self.handle.read_at(buffer, at);
+        };
+        let unreadable = &mut *unreadable.borrow_mut();
+        let sectors = at / SECTOR_BYTES * SECTOR_BYTES..at + buffer.len() as u64;
+        if unreadable.range(sectors).next().is_none() {
+            if let Ok(got) = self.handle.read_at(buffer, at) {
+                return Ok(got);
+            }
+        }
+        Ok(self.read_around(buffer, at, unreadable))
+    }
+
+    fn read_around(&self, buffer: &mut [u8], at: u64, unreadable: &mut BTreeSet<u64>) -> usize {
+        let end = self.bytes.min(at + buffer.len() as u64);
+        let mut from = at;
+        while from < end {
+            let sector = from / SECTOR_BYTES * SECTOR_BYTES;
+            let to = end.min(sector + SECTOR_BYTES);
+            let part = &mut buffer[(from - at) as usize..(to - at) as usize];
+            let known = unreadable.contains(&sector);
+            if known || self.handle.read_at(part, from).ok() != Some(part.len()) {
+                part.fill(0);
+                unreadable.insert(sector);
+            }
+            from = to;
+        }
+        from.saturating_sub(at) as usize
+    }
+
+    /// Learn from its first bytes what it is.
+    fn identify(mut self) -> io::Result<(Self, Option<&'static str>)> {
+        let mut head = [0; SEGMENT_HEADER_BYTES as usize];
+        let got = self.read_file(&mut head, 0)?;
+        let (uid, file) = (self.header.uid, self.header.file);
+        match SegmentHeader::decode(&head[..got]) {
+            Some(found) if found.uid != uid || found.file != file => {
+                Ok((self, Some("the header is of another file")))
+            }
+            Some(found) => {
+                self.header = found;
+                let compacted = found.generation > 0;
+                let damage = if compacted { self.load_runs()? } else { None };
+                Ok((self, damage))
+            }
             None => {
                 // Without a header it may still be either kind: a compacted one begins with a run.
-                let mut segment = Self::plain(handle, expected, bytes);
                 let mut first = [0; RUN_HEADER_BYTES];
-                let got = segment
-                    .handle
-                    .read_at(&mut first, u64::from(SEGMENT_HEADER_BYTES))?;
-                if RunHeader::decode(&first[..got], segment.seed).is_some() {
-                    segment.header.generation = 1;
-                    segment.load_runs()?;
+                let got = self.read_file(&mut first, u64::from(SEGMENT_HEADER_BYTES))?;
+                if RunHeader::decode(&first[..got], self.seed).is_some() {
+                    self.header.generation = 1;
+                    self.load_runs()?;
                 }
-                Ok((segment, Some("the header is damaged")))
+                Ok((self, Some("the header is damaged")))
             }
         }
     }
@@ -162,15 +230,14 @@ impl<F: DiskFile> Segment<F> {
     /// Read at an offset as first written; fewer bytes at the end of a run or of the file.
     pub fn read(&self, buffer: &mut [u8], offset: u32) -> io::Result<usize> {
         if self.runs.is_none() {
-            return self.handle.read_at(buffer, u64::from(offset));
+            return self.read_file(buffer, u64::from(offset));
         }
         let Some((_, run, length)) = self.run(offset) else {
             return Ok(0);
         };
         let inside = offset - run.offset;
         let count = buffer.len().min((length - inside) as usize);
-        self.handle
-            .read_at(&mut buffer[..count], u64::from(run.at + inside))
+        self.read_file(&mut buffer[..count], u64::from(run.at + inside))
     }
 
     /// The stretches that hold records, each `(first offset, end)`, from an offset on.
@@ -199,7 +266,7 @@ impl<F: DiskFile> Segment<F> {
         let (mut end, mut places_end) = (at, 0);
         while at + RUN_HEADER_BYTES as u64 <= self.bytes {
             let mut bytes = [0; RUN_HEADER_BYTES];
-            let got = self.handle.read_at(&mut bytes, at)?;
+            let got = self.read_file(&mut bytes, at)?;
             match RunHeader::decode(&bytes[..got], self.seed) {
                 // One that lies before the one before it was written elsewhere and does not belong here.
                 Some(run)
@@ -227,13 +294,13 @@ impl<F: DiskFile> Segment<F> {
         let Some(at) = self.bytes.checked_sub(TRAILER_BYTES as u64) else {
             return Ok(false);
         };
-        self.handle.read_at(&mut trailer, at)?;
+        self.read_file(&mut trailer, at)?;
         let (table_at, count) = (u32_at(&trailer, 4), u32_at(&trailer, 8));
         if trailer[..4] != *TRAILER_MAGIC || u64::from(table_at) + u64::from(count) * 8 != at {
             return Ok(false);
         }
         let mut table = vec![0; count as usize * 8];
-        self.handle.read_at(&mut table, u64::from(table_at))?;
+        self.read_file(&mut table, u64::from(table_at))?;
         let good = table_crc(self.seed, &table, &trailer) == u32_at(&trailer, 12);
         if !good && !sings(Canary::Unchecked) {
             return Ok(false);

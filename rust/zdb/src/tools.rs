@@ -106,7 +106,7 @@ pub fn check<D: Disk>(disk: &D) -> Result<Report> {
                     note(&index, (0, 0), what, false);
                 }
             }
-            let Some((found, damage)) = opened else {
+            let Some((mut found, damage)) = opened else {
                 note(&data, (0, 0), "data file is missing", true);
                 continue;
             };
@@ -126,6 +126,9 @@ pub fn check<D: Disk>(disk: &D) -> Result<Report> {
                     Ok(())
                 }
             })?;
+            for range in found.end_salvage() {
+                note(&data, range, "cannot be read", true);
+            }
         }
     }
     Ok(report)
@@ -227,7 +230,7 @@ fn open<D: Disk>(disk: &D, name: &str, manifest: &Manifest, file: u32) -> Result
     };
     let opened = match disk.open(Root::Data, &path, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.and_then(|handle| Segment::open(handle, expected)),
+        other => other.and_then(|handle| Segment::salvage(handle, expected)),
     };
     opened.map(Some).map_err(|error| Error::read(&path, &error))
 }

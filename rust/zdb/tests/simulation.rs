@@ -366,6 +366,11 @@ impl Run {
                     let next = self.namespace().stats().next_id;
                     self.say(format!("opened, next id {next}: {report:?}"));
                     self.disk.set_faults(Faults::default());
+                    if in_part(&report) {
+                        self.verify_in_part(&report);
+                        failed = true;
+                        continue;
+                    }
                     self.verify_after_restart(&report, failed);
                     let engine = self.engine.as_ref().expect("opened");
                     let kind = (self.damaged, self.durable_commits());
@@ -398,6 +403,31 @@ impl Run {
                         return;
                     }
                 }
+            }
+        }
+    }
+
+    /// A start that could not read everything: nothing wrong is told, nothing is written, and the next one goes on.
+    fn verify_in_part(&mut self, report: &Report) {
+        let mut losses = report.losses.iter();
+        if losses.any(|loss| is_unread(loss) && loss.namespace == "default") {
+            let key = self.key();
+            let refused = self.namespace().set(&key, b"over it", 1).is_err();
+            assert!(refused, "seed {}: written over", self.seed);
+        }
+        let engine = self.engine.take().expect("running");
+        let id = engine.find("default").expect("always there");
+        let namespace = engine.namespace(id).expect("there");
+        let mut scratch = Scratch::default();
+        for (key, known) in &self.known {
+            if let Ok(Some(record)) = namespace.get(key, &mut scratch) {
+                let value = Some(record.payload.to_vec());
+                assert!(
+                    known.ever.contains(&value),
+                    "seed {}: what was never written is told\n{}",
+                    self.seed,
+                    self.trace.join("\n")
+                );
             }
         }
     }
@@ -829,6 +859,11 @@ impl Run {
         let reloaded = self.engine().reload("default");
         self.say(format!("reload {reloaded:?}"));
         match reloaded {
+            Ok(report) if in_part(&report) => {
+                self.disk.set_faults(Faults::default());
+                self.verify_in_part(&report);
+                self.restart();
+            }
             Ok(report) => {
                 // What was under way is of a namespace that is no more.
                 if let Some(mut stale) = self.beside.take() {
@@ -931,6 +966,15 @@ impl Run {
 fn names_data(report: &Report) -> bool {
     let mut files = report.losses.iter().map(|loss| loss.file.as_str());
     files.any(|file| file.starts_with('d') || file == "namespace")
+}
+
+/// Whether something could not be read that may be readable another time.
+fn in_part(report: &Report) -> bool {
+    report.losses.iter().any(is_unread)
+}
+
+fn is_unread(loss: &tfgrid_zdb::Loss) -> bool {
+    loss.lost && loss.what.starts_with("cannot be read")
 }
 
 fn brief(value: &Value) -> Option<(usize, Vec<u8>)> {

@@ -26,6 +26,8 @@ struct Inode {
     shortened: bool,
     /// Syncs that failed.
     failures: u64,
+    /// Bytes that the medium does not give back: where they begin, how many there are.
+    broken: Option<(u64, u64)>,
 }
 
 impl Inode {
@@ -231,6 +233,15 @@ impl SimulatedDisk {
         inode.promised = 0;
     }
 
+    /// Let the medium not give these bytes back from now on, or do so again (`None`).
+    pub fn break_bytes(&self, root: Root, path: &str, broken: Option<(u64, u64)>) {
+        let mut state = self.lock();
+        let name = Name(root, path.to_owned());
+        if let Some(&inode) = state.visible.files.get(&name) {
+            state.inodes[inode].broken = broken;
+        }
+    }
+
     /// Remove a file at rest.
     pub fn erase(&self, root: Root, path: &str) {
         let mut state = self.lock();
@@ -422,6 +433,12 @@ impl DiskFile for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.lock();
         state.call(|faults| faults.read)?;
+        let broken = state.inodes[self.inode].broken;
+        if broken.is_some_and(|(at, count)| {
+            at < offset.saturating_add(buffer.len() as u64) && offset < at.saturating_add(count)
+        }) {
+            return Err(error("unreadable sector"));
+        }
         let file = &state.inodes[self.inode].visible;
         let from = usize::try_from(offset)
             .expect("small files")

@@ -83,7 +83,7 @@ impl<D: Disk> Namespace<D> {
         };
         let opened = match self.disk.open(Root::Data, &self.path(&name), false) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            other => Some(other.and_then(|handle| Segment::open(handle, expected))),
+            other => Some(other.and_then(|handle| Segment::salvage(handle, expected))),
         };
         let opened = opened
             .transpose()
@@ -256,7 +256,8 @@ impl<D: Disk> Namespace<D> {
                         header, key, good, ..
                     } => {
                         let place = header.meta.place;
-                        let durable = place.offset < durable_to;
+                        // Where a file cannot be read, nothing is taken for torn that may only be unreadable.
+                        let durable = place.offset < durable_to || segment.is_unreadable();
                         whole &= good;
                         if !good {
                             self.note_bad(report, &header, key, durable);
@@ -277,7 +278,7 @@ impl<D: Disk> Namespace<D> {
                     }
                     Met::Hole { from, to: end } => {
                         whole = false;
-                        let durable = from < durable_to;
+                        let durable = from < durable_to || segment.is_unreadable();
                         if !durable {
                             torn.push((from, end));
                         }
@@ -292,6 +293,9 @@ impl<D: Disk> Namespace<D> {
         }
         // Ids that may have been in a hole are not given out again.
         self.totals.next_id += ids_lost;
+        if segment.is_unreadable() {
+            self.close_to_writes(format!("data file {file} cannot be read everywhere"));
+        }
         torn.retain(|&(_, end)| end <= good_end);
         self.make_void(&torn);
         let is_last = file == self.manifest.last;
@@ -311,7 +315,26 @@ impl<D: Disk> Namespace<D> {
     /// Whether entries of a file may be written: never of what may not be durable.
     fn may_index(&self, file: u32) -> bool {
         let durable = file != self.manifest.last || self.unsynced_since_ms.is_none();
-        durable && self.read_only.is_none()
+        // What cannot be read may be readable later: an index without it would hide it then.
+        let whole = !self.segment(file).is_some_and(Segment::is_unreadable);
+        durable && whole && self.read_only.is_none()
+    }
+
+    /// Name what could not be read of data files, and take no writes while it cannot.
+    pub(super) fn end_salvage(&mut self, report: &mut Report) {
+        let first = self.manifest.first;
+        for index in 0..self.segments.len() {
+            let name = segment::name(first + index as u32);
+            let segment = self.segments[index].as_mut();
+            for range in segment.map(Segment::end_salvage).unwrap_or_default() {
+                let (at, count) = range;
+                let reason = format!("{count} bytes at {at} of {name} cannot be read");
+                self.close_to_writes(reason);
+                let what =
+                    "cannot be read: what is only here is lost, unless the disk reads it again";
+                self.note(report, &name, range, what.to_owned(), true);
+            }
+        }
     }
 
     /// Write the entries that wait when they are many.
@@ -337,6 +360,9 @@ impl<D: Disk> Namespace<D> {
     /// Cover what was torn before good records, so that it does not look like damage later.
     fn make_void(&mut self, torn: &[(u32, u32)]) {
         let file = self.manifest.last;
+        if self.read_only.is_some() {
+            return;
+        }
         for &(from, to) in torn {
             let mut place = Place { file, offset: from };
             while place.offset + RECORD_HEADER_BYTES as u32 <= to {

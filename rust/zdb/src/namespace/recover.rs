@@ -107,8 +107,18 @@ impl<D: Disk> Namespace<D> {
                 synced.map_err(|error| Error::write(name, &error))?;
             }
         }
-        let (loaded, both) = Manifest::load(&**disk, name)?;
-        if Manifest::is_of_later_version(&**disk, name)? {
+        let (loaded, both) = match (
+            Manifest::load(&**disk, name),
+            Manifest::load_copy(&**disk, name),
+        ) {
+            (Err(error), Some(copy)) if !copy.removed => {
+                let opened =
+                    Self::open_with_copy(disk, name, copy, settings, report, &files, &error);
+                return opened.map(Some);
+            }
+            (loaded, _) => loaded?,
+        };
+        if Manifest::is_of_later_version(&**disk, name) {
             let what = "its properties are of a later version than this program knows";
             return Err(Error::Format(format!("{name}: {what}")));
         }
@@ -130,6 +140,30 @@ impl<D: Disk> Namespace<D> {
         }
         namespace.load(&files, report)?;
         Ok(Some(namespace))
+    }
+
+    /// Open what has properties that cannot be read, with those that were in force, or were before them.
+    ///
+    /// Nothing is written: what cannot be read now may be readable later, and is the truth then.
+    fn open_with_copy(
+        disk: &Arc<D>,
+        name: &str,
+        mut manifest: Manifest,
+        settings: Settings,
+        report: &mut Report,
+        files: &[u32],
+        error: &Error,
+    ) -> Result<Self> {
+        manifest.properties.freeze = true;
+        manifest.properties.public = false;
+        manifest.last = files.last().copied().unwrap_or(0).max(manifest.last);
+        let mut namespace = Self::empty(disk, name, manifest, settings);
+        let reason = format!("its properties cannot be read: {error}");
+        namespace.close_to_writes(reason);
+        let what = "cannot be read; the copy may be older: frozen, and nothing is written";
+        namespace.note(report, "namespace", (0, 0), what.to_owned(), true);
+        namespace.load(files, report)?;
+        Ok(namespace)
     }
 
     /// Open what has no good properties: the beginning of making it, the end of removing it, or damage.
@@ -198,10 +232,12 @@ impl<D: Disk> Namespace<D> {
             .copied()
             .filter(|&file| file < self.manifest.first)
             .collect();
-        if !old.is_empty() {
-            self.remove_files(old.into_iter());
+        if self.read_only.is_none() {
+            if !old.is_empty() {
+                self.remove_files(old.into_iter());
+            }
+            self.drop_unfinished(files, report)?;
         }
-        self.drop_unfinished(files, report)?;
         self.expect_keys();
         let mut sound = true;
         for file in self.manifest.first..=self.manifest.last {
@@ -214,6 +250,7 @@ impl<D: Disk> Namespace<D> {
             Mode::User => self.table.len() as u64,
             Mode::Sequential => self.totals.entries,
         };
+        self.end_salvage(report);
         if !sound && self.read_only.is_none() {
             // Nothing is written over what was there, so that what is lost stays known as lost.
             let mut manifest = self.manifest.clone();
@@ -278,9 +315,8 @@ fn first_header<D: Disk>(disk: &D, folder: &str, files: &[u32]) -> Result<Option
     for &file in files {
         let handle = open_data(disk, folder, file)?;
         let mut head = [0; SEGMENT_HEADER_BYTES as usize];
-        let got = handle
-            .read_at(&mut head, 0)
-            .map_err(|error| Error::read(folder, &error))?;
+        // One that cannot be read says as little as one that is damaged.
+        let got = handle.read_at(&mut head, 0).unwrap_or(0);
         if let Some(header) = SegmentHeader::decode(&head[..got]) {
             return Ok(Some(header));
         }

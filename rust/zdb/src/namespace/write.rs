@@ -392,7 +392,7 @@ impl<D: Disk> Namespace<D> {
             .end
             .saturating_sub(self.active_index().covered());
         let enough = waiting >= INDEX_BATCH_ENTRIES || behind >= INDEX_BATCH_DATA_BYTES;
-        if !enough || waiting < self.index_patience {
+        if !enough || waiting < self.index_patience || self.read_only.is_some() {
             return;
         }
         self.index_patience = 1;
