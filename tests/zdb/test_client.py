@@ -243,6 +243,8 @@ def test_settings_become_options_without_secrets(tmp_path: Path) -> None:
         "always",
         "--data-size",
         "268435456",
+        "--cache",
+        "67108864",
         "--listen",
         "::1",
         "--port",

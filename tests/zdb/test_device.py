@@ -16,7 +16,7 @@ import pytest
 from tests.zdb.ground import Error
 from tests.zdb.tenants import Network, networks
 from tfgrid.capacity import zdb
-from tfgrid.core import errors
+from tfgrid.core import errors, limits
 from tfgrid.core.clock import SystemClock
 from tfgrid.jumpscale.executors import DirectLauncher
 from tfgrid.jumpscale.sal import claims
@@ -382,3 +382,47 @@ def test_a_history_that_is_none_is_refused_without_an_entrance(site: Site, anna:
     with pytest.raises(zdb.Refused, match="Invalid property value"):
         site.ensure(reserve(anna, history="some"))
     assert site.there()["anna"].places == frozenset()
+
+
+def test_a_process_that_hangs_holds_nobody_up(site: Site, anna: Network) -> None:
+    """Who observes is told at once what was seen last, and after a while that nobody answers."""
+
+    async def story() -> None:
+        seen = await site.device.observe()
+        assert seen["anna"].serving
+        os.kill(pid, signal.SIGSTOP)
+        began, asked, longest = time.monotonic(), time.monotonic(), 0.0
+        while (seen := await site.device.observe())["anna"].serving:
+            longest, asked = max(longest, time.monotonic() - asked), time.monotonic()
+            assert time.monotonic() < began + 20
+        assert seen["anna"] == zdb.Held(name="anna", serving=False, silent=True)
+        assert time.monotonic() - began >= zdb.Device.silent_seconds
+        asked = time.monotonic()
+        assert (await site.device.observe())["anna"].silent
+        assert max(longest, time.monotonic() - asked) < zdb.Device.silent_seconds / 2
+        os.kill(pid, signal.SIGCONT)
+        until = time.monotonic() + 10
+        while not (await site.device.observe())["anna"].serving:
+            assert time.monotonic() < until
+
+    site.ensure(reserve(anna))
+    pid = site.pid()
+    try:
+        asyncio.run(story())
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_dead_process_is_not_called_silent(site: Site, anna: Network) -> None:
+    """Nobody serves, which is another thing than nobody answering."""
+    site.ensure(reserve(anna))
+    site.kill()
+    assert site.there() == {"anna": zdb.Held(name="anna", serving=False)}
+
+
+def test_the_process_keeps_as_much_in_memory_as_it_is_given(site: Site, anna: Network) -> None:
+    """What a node counts for the cache is what its process was told."""
+    site.ensure(reserve(anna))
+    words = Path(f"/proc/{site.pid()}/cmdline").read_bytes().split(b"\0")
+    told = int(words[words.index(b"--cache") + 1])
+    assert told == limits.zdb_cache_bytes

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,7 +25,7 @@ from tfgrid.agents.zos.core0 import inventory, items
 from tfgrid.agents.zos.primitives import network as networks
 from tfgrid.agents.zos.primitives import zdb as namespaces
 from tfgrid.capacity import zdb, znet
-from tfgrid.core import errors, host, native
+from tfgrid.core import errors, host, limits, native
 from tfgrid.core.clock import SystemClock
 from tfgrid.core.ids import FarmId, IdentityId, LedgerId
 from tfgrid.core.rng import SystemRng
@@ -31,10 +35,10 @@ from tfgrid.jumpscale.sal import claims
 from tfgrid.ledger import bcdb
 
 
-def item(**fields: object) -> host.Item:
+def item(**fields: Any) -> host.Item:
     """The item of a namespace of the standard contract."""
     case = scenes.case(
-        "run", proposal=scenes.proposal(scenes.container(), scenes.namespace("data", **fields))
+        "run", proposal=scenes.proposal(scenes.container(), scenes.namespace(**fields))
     )
     return scenes.items_of(case, "zdb")[0]
 
@@ -367,16 +371,89 @@ def test_a_node_without_the_native_server_says_so(monkeypatch: pytest.MonkeyPatc
     assert inventory.machine_lacks()["zdb"] == "Zero-DB in the native module"
 
 
-def test_devices_add_to_the_class_they_are_of(tmp_path: Path) -> None:
-    """A device on another file system adds its free space; one on the same counts once."""
-    alone = inventory.machine_capacity(tmp_path)
-    same = inventory.machine_capacity(tmp_path, [(tmp_path, "hdd")])
-    assert abs(same.ssd_bytes + same.hdd_bytes - alone.ssd_bytes - alone.hdd_bytes) < 1 << 30
-    more = inventory.machine_capacity(tmp_path, [(Path("/dev/shm"), "hdd")])
-    there = shutil.disk_usage("/dev/shm").free
-    assert abs(more.hdd_bytes - alone.hdd_bytes - there) < 1 << 30
-    absent = inventory.machine_capacity(tmp_path, [(Path("/nowhere"), "hdd")])
-    assert (absent.hdd_bytes == 0) == (alone.hdd_bytes == 0)
+GIB = 1024**3
+
+
+def usage(sizes: Mapping[Path, int]) -> Callable[[Path], SimpleNamespace]:
+    """`shutil.disk_usage` of a machine with these disks."""
+    return lambda path: SimpleNamespace(free=sizes[Path(path)])
+
+
+def test_no_more_is_offered_than_one_disk_can_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several devices of a class the largest counts; with containers on it, the node's own disk."""
+    paths = [tmp_path / name for name in ("own", "a", "b", "c")]
+    own, *devices = paths
+    for path in paths:
+        path.mkdir()
+    sizes = dict(zip(paths, (50 * GIB, 10 * GIB, 30 * GIB, 80 * GIB), strict=True))
+    monkeypatch.setattr(shutil, "disk_usage", usage(sizes))
+
+    def offered(kind: str, *classes: str) -> tuple[int, int]:
+        monkeypatch.setattr(inventory, "disk_class", lambda _: kind)
+        found = inventory.machine_capacity(own, list(zip(devices, classes, strict=False)))  # type: ignore[arg-type]
+        return found.ssd_bytes // GIB, found.hdd_bytes // GIB
+
+    assert offered("ssd") == (50, 0)
+    assert offered("hdd") == (0, 50)
+    assert offered("ssd", "hdd", "hdd") == (50, 30)
+    assert offered("hdd", "hdd", "hdd") == (0, 30)
+    assert offered("ssd", "ssd", "ssd") == (30, 0)
+    assert offered("ssd", "ssd", "ssd", "ssd") == (50, 0)
+    assert offered("hdd", "ssd", "ssd") == (30, 50)
+    devices[0].rmdir()
+    assert offered("ssd", "hdd") == (50, 0)
+
+
+class Shelf:
+    """A device without a process: it keeps what it is asked to hold."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, zdb.Held] = {}
+
+    async def observe(self) -> Mapping[str, zdb.Held]:
+        """What it was asked to hold."""
+        return self.held
+
+    async def ensure(self, wanted: zdb.Reservation) -> None:
+        """Hold it; nobody writes to it."""
+        self.held[wanted.name] = zdb.Held(
+            name=wanted.name, serving=True, disk_bytes_max=wanted.disk_bytes
+        )
+
+
+def test_whatever_is_offered_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reservations up to what is offered fit on the disks, in any order and of any sizes."""
+
+    async def story(sizes: Mapping[Path, int], asked: list[int]) -> None:
+        shelves = {path: Shelf() for path in sizes}
+        disks = [
+            namespaces.Disk(path=path, disk_class="ssd", device=shelf)  # type: ignore[arg-type]
+            for path, shelf in shelves.items()
+        ]
+        seen = SimpleNamespace(id=network().id, inode=1, services=())
+        spec = items.spec_of(item(), items.ZdbSpec)
+        label = networks.network_label(f"{spec.contract}/{spec.place.network}")
+        nets = SimpleNamespace(
+            observe=lambda: asyncio.sleep(0, {label: seen}), listen=lambda *_: None
+        )
+        primitive = namespaces.NamespacesOfNode(disks, nets, MemoryStore())  # type: ignore[arg-type]
+        for number, disk_bytes in enumerate(asked):
+            await primitive.ensure(item(name=f"data{number}", disk_bytes=disk_bytes))
+        for path, shelf in shelves.items():
+            assert sum(held.disk_bytes_max for held in shelf.held.values()) <= sizes[path]
+
+    dice = random.Random(7)
+    for _ in range(50):
+        count = dice.randrange(1, 5)
+        sizes = {tmp_path / str(n): dice.randrange(1, 100) << 20 for n in range(count)}
+        monkeypatch.setattr(shutil, "disk_usage", usage(sizes))
+        left, asked = max(sizes.values()), list[int]()
+        while left >= 1 << 20:
+            asked.append(dice.randrange(1 << 20, left + 1))
+            left -= asked[-1]
+        asyncio.run(story(sizes, asked))
 
 
 def test_node_json_lists_devices(tmp_path: Path) -> None:
@@ -398,6 +475,9 @@ def test_node_json_lists_devices(tmp_path: Path) -> None:
     path.write_text(json.dumps(plain | {"devices": [{"path": "/mnt/hdd1", "class": "hdd"}]}))
     (device,) = zos.read_config(tmp_path).devices
     assert (device.path, device.disk_class) == ("/mnt/hdd1", "hdd")
+    both = zos.read_config(tmp_path).kept.memory_bytes - config.kept.memory_bytes
+    assert both == limits.zdb_cache_bytes
+    assert config.kept.memory_bytes - config.reserve.memory_bytes == limits.zdb_cache_bytes
     for odd in ({"path": "mnt", "class": "hdd"}, {"path": "/mnt", "class": "tape"}, {"path": "/m"}):
         path.write_text(json.dumps(plain | {"devices": [odd]}))
         with pytest.raises(errors.BadInput) as caught:

@@ -79,6 +79,8 @@ zdb_keys_max: Final = 10_000_000_000
 # Of its index, for each key: 13 bytes a slot (`rust/zdb/src/table.rs`), and a table that has just
 # split is half empty. A million keys were measured at 29 bytes each.
 zdb_key_memory_bytes: Final = 40
+# What the process of each device keeps of what was read: a node keeps it beside its own reserve.
+zdb_cache_bytes: Final = 32 * 1024**2
 
 # Images
 chunk_bytes_max: Final = 1024**2

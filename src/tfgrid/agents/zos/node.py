@@ -158,7 +158,7 @@ async def _open_core(
     clock, log = SystemClock(), Log("zos", node=config.name)
     node, total = NodeId(keyring.identity), await machine.capacity()
     offer = plan.Offer(
-        capacity=total.minus(config.reserve),
+        capacity=total.minus(config.kept),
         roles=config.roles,
         gateway_domains=config.gateway_domains,
         trust_class=config.trust_class,
@@ -171,7 +171,7 @@ async def _open_core(
         host=machine, clock=clock, store=store, rng=SystemRng(), log=log, author=ledger.author,
         introduce=Introduction(
             node, ledger.author, _registration(config),
-            farm.NodeInventory(total=total, reserve=config.reserve),
+            farm.NodeInventory(total=total, reserve=config.kept),
         ),
         report=reporter,
     )  # fmt: skip

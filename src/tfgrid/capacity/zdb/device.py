@@ -10,6 +10,9 @@ anywhere and whoever comes in that way is in one namespace and nowhere else.
                            '--ensure, of each reservation again---------'
 
 The quota is set before the entrance is made: what a crash leaves in between, nobody can write to.
+
+Who observes does not wait for a process that hangs: after a moment it is told what was seen last,
+while the question goes on; once that is `silent_seconds` old, it is told that nobody answers.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from tfgrid.capacity.zdb.aio import AsyncClient
 from tfgrid.capacity.zdb.model import Address, Entrance, Namespace, Refused
 from tfgrid.capacity.zdb.reservation import Held, Reservation
 from tfgrid.capacity.zdb.server import Server, Settings
-from tfgrid.core import errors
+from tfgrid.core import errors, limits
 from tfgrid.core.clock import Clock
 from tfgrid.jumpscale.executors import Launcher
 from tfgrid.jumpscale.sal import claims, processes
@@ -39,6 +42,7 @@ _DEFAULT: Final = "default"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 _PLACE: Final = re.compile(r"[!-~]([ -~]*[!-~])?", re.ASCII)
 _ANSWER_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 20.0
 
 
@@ -50,12 +54,16 @@ class Device:
         run: where the admin socket is; in memory, and closed to all but the caller.
         launcher: who starts the process, under `name`.
         ranges: the machine-wide allocator of users, and the owner of the claim.
+        cache_bytes: what the process keeps in memory of what was read.
 
     """
+
+    silent_seconds: Final = _ANSWER_SECONDS
 
     def __init__(
         self, directory: Path, run: Path, launcher: Launcher, clock: Clock, *,
         ranges: claims.Claims, owner: str, name: str = "zdb",
+        cache_bytes: int = limits.zdb_cache_bytes,
     ) -> None:  # fmt: skip
         self._directory = directory
         self._run = run
@@ -64,19 +72,49 @@ class Device:
         self._ranges = ranges
         self._owner = f"{owner}/{name}"
         self._name = name
+        self._cache_bytes = cache_bytes
         self._address = Address(socket=run / f"{name}.sock")
         self._one_at_a_time = asyncio.Lock()
+        self._looking: asyncio.Task[Mapping[str, Held]] | None = None
+        self._seen: Mapping[str, Held] | None = None
 
     async def observe(self) -> Mapping[str, Held]:
         """Every namespace by name, but for the process's own.
 
-        While no process answers, what the files show: nothing of that is served.
+        While no process answers, what the files show: nothing of that is served. Takes a moment,
+        and only the first time as long as a process may take to answer.
         """
+        self._learn()
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        looking = self._looking
+        if self._seen is None:
+            self._seen = await asyncio.shield(looking)
+        else:
+            await asyncio.wait({looking}, timeout=_LOOK_SECONDS)
+        self._learn()
+        return self._seen
+
+    def _learn(self) -> None:
+        """Know what came of a question, if it was answered or given up."""
+        if self._looking is not None and self._looking.done():
+            looked, self._looking = self._looking, None
+            if not looked.cancelled():
+                self._seen = looked.result()
+
+    async def _look(self) -> Mapping[str, Held]:
         try:
-            async with await self._connect() as client:
+            async with asyncio.timeout(_ANSWER_SECONDS), await self._connect() as client:
                 return await _held(client)
-        except errors.Unreachable:
-            return {name: Held(name=name, serving=False) for name in self._stored()}
+        except TimeoutError:
+            silent = True
+        except errors.Unreachable as fault:
+            silent = isinstance(fault.__cause__, TimeoutError)
+        return {name: Held(name=name, serving=False, silent=silent) for name in self._stored()}
+
+    def _changed(self) -> None:
+        """What was seen, or is asked for already, is of the time before: ask anew."""
+        self._seen = self._looking = None
 
     async def ensure(self, wanted: Reservation) -> None:
         """Have the namespace as reserved, and its entrance open; starts the process if need be.
@@ -95,6 +133,7 @@ class Device:
         async with self._one_at_a_time, await self._serving() as client:
             await _have_namespace(client, wanted)
             await _have_entrances(client, wanted)
+            self._changed()
 
     async def remove(self, name: str) -> None:
         """Remove a namespace with its entrance and all its data; the process ends with its last.
@@ -112,6 +151,7 @@ class Device:
                 names = set(await client.nslist()) - {_DEFAULT}
                 if name in names:
                     await client.nsdel(name)
+            self._changed()
             # What the process could not open is on the disk all the same, and somebody's.
             if not (names | set(self._stored())) - {name}:
                 await self._end()
@@ -151,7 +191,7 @@ class Device:
         # The user may enter its directory, and perhaps none of those above: paths are from there.
         settings = Settings(
             directory=self._directory, data=Path("data"), index=Path("index"),
-            admin_socket=self._address.socket, user=user,
+            admin_socket=self._address.socket, user=user, cache_bytes=self._cache_bytes,
         )  # fmt: skip
         return Server(self._name, settings, self._launcher, self._clock)
 

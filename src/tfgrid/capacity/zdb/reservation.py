@@ -52,7 +52,8 @@ class Held:
     Args:
         name: of the namespace.
         serving: whether a process serves it. If none does, the files are all that is known: every
-            other field is its default.
+            other field but `silent` is its default.
+        silent: whether a process is there that does not answer, for `Device.silent_seconds`.
         mode, disk_bytes_max, keys_max, history: as reserved.
         disk_bytes: what its files take of `disk_bytes_max` now, in bytes.
         payload_bytes: bytes of the payloads of live keys.
@@ -65,6 +66,7 @@ class Held:
 
     name: str
     serving: bool
+    silent: bool = False
     mode: KeyMode = "user"
     disk_bytes_max: int = 0
     keys_max: int = 0

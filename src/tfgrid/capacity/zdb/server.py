@@ -47,6 +47,7 @@ class Settings:
         mode: who chooses keys.
         sync: `group`, `always`, `interval=MS` or `none`.
         data_size_bytes: size of a data file.
+        cache_bytes: memory to keep what was read in, all namespaces together; 0 for none.
         metrics: where to answer Prometheus.
         hook: a program to tell of events.
         user: the user and group, by number, that the process becomes once its sockets are made and
@@ -64,6 +65,7 @@ class Settings:
     mode: Mode = "mixed"
     sync: str = "group"
     data_size_bytes: int = 256 * 1024**2
+    cache_bytes: int = 64 * 1024**2
     metrics: Address | None = None
     hook: Path | None = None
     user: int | None = None
@@ -92,6 +94,7 @@ def arguments(settings: Settings) -> list[str]:
     words = ["--data", str(settings.data), "--index", str(settings.index)]
     words += ["--mode", settings.mode, "--sync", settings.sync]
     words += ["--data-size", str(settings.data_size_bytes)]
+    words += ["--cache", str(settings.cache_bytes)]
     listen = settings.listen
     if listen is None:
         words += ["--private"]

@@ -57,11 +57,11 @@ def _share(paths: Paths, nodes: int) -> Capacity:
     """
     machine = doctor.take()
     memory = max(machine.memory_available_bytes - _KEPT_MEMORY_BYTES, 0) // nodes
+    least = 2 * limits.node_memory_reserve_bytes_min + limits.zdb_cache_bytes
     disk = shutil.disk_usage(paths.root).free // 2 // nodes
     return Capacity(
         cpu_millis=max(1000, machine.cores * 1000 // nodes),
-        memory_bytes=max(memory, 2 * limits.node_memory_reserve_bytes_min), ssd_bytes=disk,
-        hdd_bytes=disk,
+        memory_bytes=max(memory, least), ssd_bytes=disk, hdd_bytes=disk,
     )  # fmt: skip
 
 

@@ -30,20 +30,25 @@ _FILE_SYSTEMS: Final[Mapping[ItemKind, tuple[str, ...]]] = {"container": ("overl
 def machine_capacity(disk: Path, more: Iterable[tuple[Path, contract.DiskClass]] = ()) -> Capacity:
     """Cores, memory, and the free space beneath `disk`, as SSD or HDD by what it says it is.
 
-    `more` are further disks with the class that they are configured as; what lies on the file
-    system of another one before it adds nothing.
+    `more` are the devices for namespaces, with the class that they are configured as; a class that
+    has none has its namespaces beneath `disk`. Space is told as one number for each class, and
+    nothing may be promised of it that no single disk can hold. So it is what the largest device
+    of the class has free, and never their sum; and no more than `disk`, which has the containers.
     """
     import psutil
 
-    free, counted = {"ssd": 0, "hdd": 0}, set[int]()
-    for path, kind in ((disk, disk_class(disk)), *more):
-        if path.is_dir() and path.stat().st_dev not in counted:
-            counted.add(path.stat().st_dev)
-            free[kind] += shutil.disk_usage(path).free
+    own, free = disk_class(disk), {"ssd": 0, "hdd": 0}
+    devices = list(more)
+    for path, kind in devices:
+        if path.is_dir():
+            free[kind] = max(free[kind], shutil.disk_usage(path).free)
+    beneath = shutil.disk_usage(disk).free
+    if own not in {kind for _, kind in devices}:
+        free[own] = beneath
     return Capacity(
         cpu_millis=len(os.sched_getaffinity(0)) * 1000,
         memory_bytes=psutil.virtual_memory().total,
-        ssd_bytes=free["ssd"],
+        ssd_bytes=min(free["ssd"], beneath),
         hdd_bytes=free["hdd"],
     )
 

@@ -76,16 +76,18 @@ def open_parts(
 def _open_disks(
     config: Config, directory: Path, launcher: Launcher, clock: Clock
 ) -> tuple[Disk, ...]:
-    """The disks for namespaces: those configured, each under the node's own name, or this one."""
+    """The disks for namespaces: those configured, each under the node's own name, and this one.
+
+    This one is for the class that it is of, if no other is.
+    """
     run, ranges, owner = boot.runtime_directory(config) / "zdb", claims.Claims(), boot.owner(config)
 
     def device(folder: Path, name: str) -> zdb.Device:
         return zdb.Device(folder, run, launcher, clock, ranges=ranges, owner=owner, name=name)
 
-    if not config.devices:
-        own = device(directory / "zdb", "zdb")
-        return (Disk(path=directory, disk_class=inventory.disk_class(directory), device=own),)
-    return tuple(
+    kind = inventory.disk_class(directory)
+    own = Disk(path=directory, disk_class=kind, device=device(directory / "zdb", "zdb"))
+    return (own,) * (kind not in {disk.disk_class for disk in config.devices}) + tuple(
         Disk(
             path=Path(disk.path), disk_class=disk.disk_class,
             device=device(

@@ -11,6 +11,7 @@ contract over.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,10 +129,12 @@ class NamespacesOfNode:
         self._memo.forget(label)
 
     async def _held(self) -> list[tuple[Disk, str, zdb.Held]]:
+        disks = tuple(self._disks.values())
+        seen = await asyncio.gather(*(disk.device.observe() for disk in disks))
         return [
             (disk, label, held)
-            for disk in self._disks.values()
-            for label, held in (await disk.device.observe()).items()
+            for disk, found in zip(disks, seen, strict=True)
+            for label, held in found.items()
         ]
 
     async def _network(self, spec: items.ZdbSpec) -> znet.NetworkSeen:
@@ -146,7 +149,8 @@ class NamespacesOfNode:
 
     async def _home(self, label: str, asked: contracts.ZdbNamespace) -> Disk:
         """The disk that has a namespace, or is to have it; never another than it was made on."""
-        for disk, name, _ in await self._held():
+        there = await self._held()
+        for disk, name, _ in there:
             if name == label:
                 return disk
         made_on = self._store.read(_HOMES + label)
@@ -160,7 +164,7 @@ class NamespacesOfNode:
             raise errors.MachineLacks(
                 "TFG-4024", f"this node has no disk of class {asked.disk_class}", where=asked.name
             )
-        return max(fitting, key=lambda disk: shutil.disk_usage(disk.path).free)
+        return max(fitting, key=lambda disk: _room(disk, [h for d, _, h in there if d is disk]))
 
     def _observed(
         self, label: str, held: zdb.Held | None, seen: Mapping[str, znet.NetworkSeen]
@@ -179,6 +183,12 @@ class NamespacesOfNode:
         )  # fmt: skip
 
 
+def _room(disk: Disk, there: Sequence[zdb.Held]) -> int:
+    """Bytes of a disk that nobody was promised."""
+    promised = sum(max(0, held.disk_bytes_max - held.disk_bytes) for held in there)
+    return shutil.disk_usage(disk.path).free - promised
+
+
 def _fault(
     item: host.Item | None, held: zdb.Held | None, seen: Mapping[str, znet.NetworkSeen]
 ) -> str:
@@ -188,7 +198,7 @@ def _fault(
     if held is None:
         return "its disk does not have it"
     if not held.serving:
-        return "nobody serves its disk"
+        return "the server of its disk does not answer" if held.silent else "nobody serves its disk"
     spec = items.spec_of(item, items.ZdbSpec)
     network = seen.get(network_label(f"{spec.contract}/{spec.place.network}"))
     if not _as_agreed(spec.workload, held):
