@@ -26,7 +26,9 @@ def memory_bytes(server: Running) -> int:
     ("garbage", "text"),
     [
         (b"PING\r\n", "Malformed request, array expected"),
-        (b"\r\n", "Malformed request, array expected"),
+        (b"\r\n\r\n", "Malformed request, array expected"),
+        (b"\r\nPING\r\n", "Malformed request, array expected"),
+        (b"\rx", "Malformed request, array expected"),
         (b"*-1\r\n", "Malformed request, array expected"),
         (b"*1\n$4\r\nPING\r\n", "Malformed request, array expected"),
         (b"*0\r\n", "Missing arguments"),
@@ -53,6 +55,16 @@ def test_malformed_requests_are_named_and_end_the_connection(
         assert wire.closed()
     with server.wire() as wire:
         assert wire("PING") == "PONG"
+
+
+def test_an_empty_line_before_a_request_is_nothing(call: Wire) -> None:
+    """`redis-cli --pipe` sends one; it may be cut anywhere."""
+    data = request("PING") + b"\r\n" + request("ECHO", "end")
+    for cut in range(1, len(data)):
+        call.send(data[:cut])
+        time.sleep(0.001)
+        call.send(data[cut:])
+        assert [call.reply(), call.reply()] == ["PONG", b"end"]
 
 
 def test_a_request_may_be_cut_at_every_byte(call: Wire) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.zdb.faults.test_faults import CANNOT, traced
 from tests.zdb.ground import Error, Reply, Running, Wire, readable, request, serving
-from tests.zdb.test_faults import CANNOT, traced
 
 dead_records = 400_000
 

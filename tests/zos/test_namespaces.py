@@ -12,7 +12,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -382,7 +382,7 @@ def usage(sizes: Mapping[Path, int]) -> Callable[[Path], SimpleNamespace]:
 def test_no_more_is_offered_than_one_disk_can_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of several devices of a class the largest counts; with containers on it, the node's own disk."""
+    """Of several devices of a class the largest counts; the node's own disk has the containers."""
     paths = [tmp_path / name for name in ("own", "a", "b", "c")]
     own, *devices = paths
     for path in paths:
@@ -392,7 +392,8 @@ def test_no_more_is_offered_than_one_disk_can_hold(
 
     def offered(kind: str, *classes: str) -> tuple[int, int]:
         monkeypatch.setattr(inventory, "disk_class", lambda _: kind)
-        found = inventory.machine_capacity(own, list(zip(devices, classes, strict=False)))  # type: ignore[arg-type]
+        more: list[Any] = list(zip(devices, classes, strict=False))
+        found = inventory.machine_capacity(own, more)
         return found.ssd_bytes // GIB, found.hdd_bytes // GIB
 
     assert offered("ssd") == (50, 0)
@@ -438,7 +439,7 @@ def test_whatever_is_offered_can_be_made(tmp_path: Path, monkeypatch: pytest.Mon
         nets = SimpleNamespace(
             observe=lambda: asyncio.sleep(0, {label: seen}), listen=lambda *_: None
         )
-        primitive = namespaces.NamespacesOfNode(disks, nets, MemoryStore())  # type: ignore[arg-type]
+        primitive = namespaces.NamespacesOfNode(disks, cast("znet.Networks", nets), MemoryStore())
         for number, disk_bytes in enumerate(asked):
             await primitive.ensure(item(name=f"data{number}", disk_bytes=disk_bytes))
         for path, shelf in shelves.items():

@@ -17,6 +17,8 @@ pub(super) fn auth(call: &mut Call<'_>) -> Handled {
     match call.args.len() {
         2 => plain(call, 1),
         3 if call.args.get(1).eq_ignore_ascii_case(b"SECURE") => secure(call),
+        // With the only user's name, as newer clients send it.
+        3 if call.args.get(1) == b"default" => plain(call, 2),
         3 => Err(ONLY_SECURE.into()),
         _ => Err("Unexpected arguments".into()),
     }

@@ -24,12 +24,23 @@ pub(super) fn info(call: &mut Call<'_>) -> Handled {
     if let Some(serial) = call.client.entrance {
         tenant_text(&mut text, call.shared, serial);
         let space = call.shared.engine.namespace(call.client.namespace);
-        space_text(&mut text, space.map_err(refusal)?);
+        let space = space.map_err(refusal)?;
+        space_text(&mut text, space);
+        redis_text(&mut text, space.stats().index_memory_bytes, &space.stats());
         reply::bulk(call.out, text.as_bytes());
         return Ok(Outcome::Done);
     }
     server_text(&mut text, call.shared);
     figures_text(&mut text, call.shared);
+    let (shared, sum) = (&call.shared, totals(call.shared));
+    let executed: u64 = shared.figures.by_command.iter().sum();
+    let cached = shared.engine.cached_bytes() as u64;
+    redis_text(&mut text, sum.index_memory_bytes + cached, &sum);
+    let _ = write!(
+        text,
+        "total_commands_processed:{executed}\r\ntotal_connections_received:{}\r\n",
+        shared.figures.clients
+    );
     reply::bulk(call.out, text.as_bytes());
     Ok(Outcome::Done)
 }
@@ -41,13 +52,14 @@ fn server_text(text: &mut String, shared: &Shared) {
         text,
         "# server\nserver_name: tfgrid zdb\nserver_revision: {version}\nengine_revision: {version}\n\
          instance_id: {}\nprocess_id: {}\nboot_time: {}\nuptime: {uptime}\n\n\
-         # clients\nclients_lifetime: {}\nconnected_clients: {}\n\n\
+         # clients\nclients_lifetime: {}\nconnected_clients: {}\nblocked_clients: {}\n\n\
          # internals\nsequential_key_size: 8\ndata_version: 3\nindex_version: 4\n\n",
         shared.instance,
         std::process::id(),
         shared.boot_seconds,
         shared.figures.clients,
-        shared.connected
+        shared.connected,
+        shared.watchers
     );
 }
 
@@ -66,6 +78,15 @@ fn tenant_text(text: &mut String, shared: &Shared, serial: Serial) {
     );
 }
 
+/// What programs for Redis look for, with the line ends without which `redis-cli --stat` fails.
+fn redis_text(text: &mut String, memory_bytes: u64, sum: &Stats) {
+    let entries = sum.entries;
+    let _ = write!(
+        text,
+        "\n# redis\r\nused_memory:{memory_bytes}\r\ndb0:keys={entries},expires=0,avg_ttl=0\r\n"
+    );
+}
+
 fn totals(shared: &Shared) -> Stats {
     let mut sum = Stats::default();
     for name in shared.engine.names() {
@@ -77,6 +98,7 @@ fn totals(shared: &Shared) -> Stats {
             continue;
         };
         sum.entries += stats.entries;
+        sum.index_memory_bytes += stats.index_memory_bytes;
         sum.data_bytes += stats.data_bytes;
         sum.index_bytes += stats.index_bytes;
         sum.data_errors += stats.data_errors;

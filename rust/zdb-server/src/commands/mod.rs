@@ -10,6 +10,7 @@ mod feed;
 mod greeting;
 mod info;
 mod keys;
+mod pattern;
 mod spaces;
 mod walk;
 
@@ -109,7 +110,7 @@ static TABLE: [Command; COMMANDS] = [
     command("KEYTIME", 2, Kind::Read, keys::keytime),
     command("KEYCUR", 2, Kind::Read, walk::keycur),
     command("SCAN", -1, Kind::Read, walk::scan),
-    command("SCANX", -1, Kind::Read, walk::scan),
+    command("SCANX", -1, Kind::Read, walk::scanx),
     command("RSCAN", -1, Kind::Read, walk::rscan),
     command("KSCAN", -2, Kind::Read, walk::kscan),
     command("HISTORY", -2, Kind::Read, walk::history),

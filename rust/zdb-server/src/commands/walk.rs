@@ -11,6 +11,7 @@ use std::time::Instant;
 use tfgrid_zdb::{Direction, Error, Meta, Place, Position, Record};
 
 use super::keys::{refusal, thawed};
+use super::pattern;
 use super::{exactly, Call, Handled, Outcome, Refusal};
 use crate::shared::{Shared, Space};
 use crate::wire::reply;
@@ -19,6 +20,8 @@ const CURSOR_BYTES: usize = 17;
 const POSITION_BYTES: usize = 8;
 /// Entries of one reply: by count, so that a reply depends on the data and not on the machine.
 const SCAN_ENTRIES: usize = 1024;
+/// Keys that SCAN as Redis has it looks at for one reply: what `COUNT` asks for is a hint.
+const REDIS_SCAN_KEYS: usize = 1024;
 const KSCAN_REPLY_BYTES: usize = 4 * 1024 * 1024;
 
 fn cursor(key_length: usize, meta: &Meta) -> [u8; CURSOR_BYTES] {
@@ -60,8 +63,18 @@ pub(super) fn keycur(call: &mut Call<'_>) -> Handled {
     Ok(Outcome::Done)
 }
 
-/// `SCAN [cursor]`
+/// `SCAN [cursor]`, and `SCAN number [MATCH pattern] [COUNT number] [TYPE string]`, which 0-db refuses.
 pub(super) fn scan(call: &mut Call<'_>) -> Handled {
+    if call.args.len() > 1 && call.args.get(1).len() != CURSOR_BYTES {
+        if let Some(cursor) = super::digits(call.args.get(1)) {
+            return redis_scan(call, cursor);
+        }
+    }
+    walk(call, Direction::Forward)
+}
+
+/// `SCANX [cursor]`
+pub(super) fn scanx(call: &mut Call<'_>) -> Handled {
     walk(call, Direction::Forward)
 }
 
@@ -216,6 +229,51 @@ pub(super) fn kscan(call: &mut Call<'_>) -> Handled {
     if listing.count == 0 && listing.cursor == 0 && first {
         return Err("No keys match".into());
     }
+    reply::array(call.out, 2);
+    reply::bulk(call.out, listing.cursor.to_string().as_bytes());
+    reply::array(call.out, listing.count);
+    call.out.extend_from_slice(&listing.items);
+    Ok(Outcome::Done)
+}
+
+/// SCAN as clients of Redis know it: keys by a pattern, from cursor 0 to cursor 0.
+fn redis_scan(call: &mut Call<'_>, cursor: u64) -> Handled {
+    let (mut wanted, mut strings) = (&b"*"[..], true);
+    if call.args.len() % 2 != 0 {
+        return Err("Unexpected arguments".into());
+    }
+    for index in (2..call.args.len()).step_by(2) {
+        let value = call.args.get(index + 1);
+        match call.args.get(index).to_ascii_uppercase().as_slice() {
+            b"MATCH" => wanted = value,
+            b"COUNT" if super::digits::<u64>(value).is_some_and(|count| count > 0) => {}
+            b"TYPE" => strings = value.eq_ignore_ascii_case(b"string"),
+            _ => return Err("Invalid argument".into()),
+        }
+    }
+    let begin = |_: &Call<'_>| {
+        Ok(Listing {
+            cursor,
+            ..Listing::default()
+        })
+    };
+    let go_on = |listing: &mut Listing, space: &Space, until| {
+        let mut looked = 0;
+        let next = space.keys(pattern::prefix(wanted), listing.cursor, &mut |key| {
+            if let Some(key) = key.filter(|key| strings && pattern::matches(wanted, key)) {
+                reply::bulk(&mut listing.items, key);
+                listing.count += 1;
+            }
+            looked += 1;
+            looked < REDIS_SCAN_KEYS && Instant::now() < until
+        })?;
+        listing.cursor = next.unwrap_or(0);
+        // A reply may have few keys or none: whoever asks goes on until the cursor is 0.
+        Ok(true)
+    };
+    let Some(listing) = list(call, begin, go_on)? else {
+        return Ok(Outcome::Again(None));
+    };
     reply::array(call.out, 2);
     reply::bulk(call.out, listing.cursor.to_string().as_bytes());
     reply::array(call.out, listing.count);

@@ -137,12 +137,14 @@ impl Parser {
     }
 
     fn begin(&mut self, input: &[u8]) -> Result<bool, Malformed> {
-        match input.first() {
-            None => return Ok(false),
-            Some(b'*') => {}
-            Some(_) => return Err(Malformed::NotAnArray),
-        }
-        match line(input, 0) {
+        // An empty line is no request: `redis-cli --pipe` ends with one and an ECHO.
+        let start = match input {
+            [b'*', ..] => 0,
+            [] | [b'\r'] | [b'\r', b'\n'] => return Ok(false),
+            [b'\r', b'\n', b'*', ..] => 2,
+            _ => return Err(Malformed::NotAnArray),
+        };
+        match line(input, start) {
             Line::Partial => Ok(false),
             Line::Wrong => Err(Malformed::NotAnArray),
             Line::Huge => Err(Malformed::TooManyArguments),

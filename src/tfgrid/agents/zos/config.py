@@ -50,10 +50,11 @@ class Config(Value, frozen=True):
     `underlay4` is the node's own address with its prefix, such as `10.77.3.11/24`;
     `underlay_gateway4` the bridge's, or empty where no route beyond the underlay is wanted.
     `capacity` caps what the node offers of its machine, a zero field caps nothing; `reserve` is
-    kept from it for the node itself, and the caches of its devices beside it. `certificate_path` is the PEM file (leaf, intermediate and
-    key, 0600) with which a gateway answers for its domains; empty on others. `devices` has a
-    folder on each device that is to hold namespaces; those of a class that has none are in the
-    node's own directory. Of several devices of one class no more is offered than the largest has.
+    kept from it for the node itself, and the caches of its devices beside it. `certificate_path`
+    is the PEM file (leaf, intermediate and key, 0600) with which a gateway answers for its domains;
+    empty on others. `devices` has a folder on each device that is to hold namespaces; those of a
+    class that has none are in the node's own directory. Of several devices of one class no more is
+    offered than the largest has.
     """
 
     grid: Grid8

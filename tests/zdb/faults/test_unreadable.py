@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.zdb.faults.test_faults import traced
 from tests.zdb.ground import Error, Wire, request, serving
-from tests.zdb.test_faults import traced
 
 keys = 3000
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.zdb.faults.test_faults import HARMLESS, KILLED_AT, traced
 from tests.zdb.ground import EndedError, Error, Wire, serving
-from tests.zdb.test_faults import HARMLESS, KILLED_AT, traced
 
 small_files = ("--data-size", "524288")
 keys = 8
