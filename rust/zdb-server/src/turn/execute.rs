@@ -22,6 +22,8 @@ pub(crate) const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 pub(crate) const HELD_EACH_BYTES: usize = 128 * 1024;
 /// What a listener of the feed may leave unread, in bytes.
 const FEED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Replies of so many bytes leave as soon as they may.
+const EARLY_SEND_BYTES: usize = 16 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Server {
@@ -36,8 +38,14 @@ impl Server {
         }
         let kept = std::mem::take(&mut connection.input);
         let writes = self.shared.writes;
+        self.outputs.lend(&mut connection.output);
         let at = run(&mut self.shared, connection, slot, fresh.unwrap_or(&kept));
         keep(connection, kept, fresh, at);
+        // While it is near in memory; where no reply waits for a commit. An error comes again at the end of the turn.
+        if connection.unsent() >= EARLY_SEND_BYTES && self.shared.replies.is_empty() {
+            self.shared.figures.sent += connection.send().unwrap_or(0) as u64;
+            self.outputs.take_back(&mut connection.output);
+        }
         if self.shared.writes > writes {
             self.group.joined();
         }
@@ -62,7 +70,10 @@ impl Server {
             };
             connection.listed = false;
             match connection.send() {
-                Ok(count) => self.shared.figures.sent += count as u64,
+                Ok(count) => {
+                    self.shared.figures.sent += count as u64;
+                    self.outputs.take_back(&mut connection.output);
+                }
                 Err(_) => {
                     self.drop_connection(slot);
                     continue;
