@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -99,9 +100,12 @@ def _asked(peers: Mapping[str, Peer], load: Load, repeat: int) -> dict[str, list
 
 
 def _fill(peers: Mapping[str, Peer], value_bytes: int, keys: int) -> None:
+    """Store all keys, and read for a while: the first reads fill caches and are not counted."""
     for name, peer in peers.items():
         if name != "null":
-            run(peer, Load(command="fill", value_bytes=value_bytes, keys=keys, depth=64))
+            load = Load(command="fill", value_bytes=value_bytes, keys=keys, depth=64)
+            run(peer, load)
+            run(peer, replace(load, command="get", seconds=2.0))
 
 
 def _rates(folder: Path, repeat: int) -> tuple[list[Figure], list[Table]]:
