@@ -170,7 +170,7 @@ def test_who_signs_is_shown_what_was_signed(ground: Ground) -> None:
 def test_who_signs_is_shown_it_before_and_asked(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    """Hash, places and price stand before the question; a no signs nothing, nobody there neither."""
+    """Hash, places and price stand before the question; a no or nobody there signs nothing."""
     name = f"asked-{answer}"
     _json(ground, "deploy", *_order(name), "--yes", code=10)
     words = ("contract", "sign", name, "--as", "budget")

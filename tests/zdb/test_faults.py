@@ -310,10 +310,7 @@ def test_writes_wait_for_a_sync_that_lasts_longer_than_the_interval(tmp_path: Pa
 
 @pytest.mark.parametrize("size", [1, 40_000])
 def test_readers_of_a_failed_turn_are_told_so(tmp_path: Path, size: int) -> None:
-    """What a pipeline read of writes that then failed is not told as if it were true.
-
-    Not even where the reply is so big that it would leave early if it were settled.
-    """
+    """What a pipeline read of writes that then failed is not told as true, however big it is."""
     prefix = traced(tmp_path, "fdatasync,fsync", "fdatasync,fsync:error=EIO:when=30+")
     with serving(tmp_path, prefix=prefix) as server, server.wire() as wire:
         for number in range(60):
