@@ -26,6 +26,7 @@ use crate::turn::arrivals::Arrivals;
 use crate::turn::connection::{Connection, Peer, Phase, Received};
 use crate::turn::gather::Group;
 use crate::turn::outputs::Outputs;
+use crate::turn::tenants::Shares;
 use crate::turn::{chores, http, settle};
 
 const EVENTS_MAX: usize = 1024;
@@ -49,6 +50,7 @@ pub struct Server {
     pub(crate) deaf_until: Option<Instant>,
     pub(crate) arrivals: Arrivals,
     pub(crate) outputs: Outputs,
+    pub(crate) shares: Shares,
     /// Connections with something to do at the end of the turn.
     pub(crate) listed: Vec<usize>,
     /// Connections with requests that wait in their input.
@@ -112,6 +114,7 @@ impl Server {
             deaf_until: None,
             arrivals: Arrivals::with_room(),
             outputs: Outputs::default(),
+            shares: Shares::default(),
             listed: Vec::new(),
             waiting: Vec::new(),
             timers: BinaryHeap::new(),
@@ -192,6 +195,7 @@ impl Server {
         self.fire();
         settle::settle(self);
         self.group.close();
+        self.shares.close();
         self.cut_removed();
         self.finish();
         chores::run(&mut self.shared);
