@@ -1,7 +1,8 @@
 //! What the simulation found once, each with a test of its own.
 
 use tfgrid_zdb::{
-    Disk, DiskFile, Engine, Faults, Mode, Options, Root, Scratch, SimulatedDisk, DEFAULT_NAMESPACE,
+    Disk, DiskFile, Engine, Faults, HistoryPolicy, Mode, Options, Properties, Root, Scratch,
+    SimulatedDisk, DEFAULT_NAMESPACE,
 };
 
 fn open(disk: &SimulatedDisk, mode: Mode) -> (Engine<SimulatedDisk>, tfgrid_zdb::Report) {
@@ -222,4 +223,42 @@ fn nothing_is_built_on_unsynced_entries() {
         let file = disk.open(Root::Data, "default/namespace", false);
         assert!(file.expect("still there").length().expect("a length") > 0);
     }
+}
+
+/// Sequential mode: a damaged delete whose id nobody can tell any more, since compaction dropped the version before
+/// it, is a named loss: the id may show its first version again.
+#[test]
+fn a_damaged_delete_without_its_parent_is_named() {
+    let disk = SimulatedDisk::new(1);
+    let (mut engine, _) = open(&disk, Mode::Sequential);
+    let id = engine.find(DEFAULT_NAMESPACE).expect("there");
+    let namespace = engine.namespace_mut(id).expect("there");
+    // The first file keeps so much that it is not compacted, the second one loses everything.
+    namespace.set(b"", b"first", 1).expect("made");
+    namespace.set(b"", &[7; 5000], 1).expect("made");
+    namespace.jump().expect("next file");
+    namespace.set(&[0; 8], b"second", 1).expect("updated");
+    namespace.set(&[0; 8], b"third", 1).expect("updated");
+    namespace.jump().expect("next file");
+    namespace.delete(&[0; 8], 1).expect("deleted");
+    let properties = Properties {
+        history: HistoryPolicy::KeepLast(1),
+        ..Properties::default()
+    };
+    namespace.set_properties(properties).expect("set");
+    assert!(engine.commit(0).is_empty());
+    while engine.compact_step(id, 1 << 20).expect("compacts") {}
+    engine.close().expect("closed");
+    disk.edit(Root::Data, "default/d2", &mut |bytes| bytes[64 + 9] ^= 1);
+    let (engine, report) = open(&disk, Mode::Sequential);
+    let named = report.losses.iter().any(|loss| {
+        loss.lost && loss.file == "d2" && loss.offset == 64 && loss.what.contains("of which id")
+    });
+    let mut scratch = Scratch::default();
+    let id = engine.find(DEFAULT_NAMESPACE).expect("there");
+    let shown = engine
+        .namespace(id)
+        .expect("there")
+        .get(&[0; 8], &mut scratch);
+    assert!(named, "{shown:?} {report:?}");
 }

@@ -159,7 +159,7 @@ def test_a_pool_outlives_the_server(tmp_path_factory: pytest.TempPathFactory) ->
 def cli(server: Running, *words: str, stdin: bytes = b"", seconds: float = 20) -> str:
     """What redis-cli prints; some of its modes go on until they are stopped."""
     where = ("-h", server.address.host, "-p", str(server.address.port))
-    argv = ["timeout", str(seconds), "redis-cli", *where, *words]
+    argv = ["timeout", str(seconds), "stdbuf", "-oL", "redis-cli", *where, *words]
     ran = subprocess.run(argv, input=stdin, capture_output=True, check=False, timeout=60)
     return (ran.stdout + ran.stderr).decode()
 

@@ -133,6 +133,8 @@ pub struct Namespace<D: Disk> {
     dirty: BTreeSet<u32>,
     compaction: compact::Progress<D::File>,
     counters: Counters,
+    /// While it is opened, sequential mode: damaged versions of which nobody knows the id.
+    unclaimed: Vec<Place>,
     scratch: Scratch,
 }
 

@@ -83,6 +83,7 @@ impl<D: Disk> Namespace<D> {
             dirty: std::collections::BTreeSet::new(),
             compaction: compact::Progress::default(),
             counters: Counters::default(),
+            unclaimed: Vec::new(),
             scratch: Scratch::default(),
         }
     }
@@ -251,6 +252,12 @@ impl<D: Disk> Namespace<D> {
             Mode::Sequential => self.totals.entries,
         };
         self.end_salvage(report);
+        for place in std::mem::take(&mut self.unclaimed) {
+            let range = (u64::from(place.offset), 0);
+            let what = "damaged, and nobody knows of which id: an older version of it may be shown";
+            let name = segment::name(place.file);
+            self.note(report, &name, range, what.to_owned(), true);
+        }
         if !sound && self.read_only.is_none() {
             // Nothing is written over what was there, so that what is lost stays known as lost.
             let mut manifest = self.manifest.clone();

@@ -140,8 +140,10 @@ impl<D: Disk> Namespace<D> {
             self.table.replace(hash, old.place(), location);
         } else if let Some(key) = self.key_at(parent.place(), &mut Scratch::default())? {
             self.table.insert(self.manifest.uid.hash(&key), location);
+        } else {
+            // Where compaction dropped the parent, the id may show an older version: it is named at least.
+            self.unclaimed.push(location.place());
         }
-        // Otherwise the id's first version is unreadable too, and says so itself.
         Ok(Some(parent))
     }
 
