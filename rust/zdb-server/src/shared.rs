@@ -5,14 +5,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tfgrid_zdb::{Engine, Namespace, NamespaceId, RealDisk, Scratch};
 
 use crate::auth::Penalties;
-use crate::commands::COMMANDS;
+use crate::commands::{Walkers, COMMANDS};
 use crate::entrances::Entrances;
 use crate::hooks::Hooks;
 use crate::log::{self, Field, Level};
 use crate::options::Options;
 use crate::turn::chores::Chores;
 use crate::turn::syncer::{Ended, Syncer};
-use crate::turn::walkers::Walkers;
 
 /// The engine on real files.
 pub type Store = Engine<RealDisk>;

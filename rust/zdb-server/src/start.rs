@@ -247,7 +247,7 @@ fn shared(engine: Store, options: Options, hooks: Hooks, boot: Instant) -> Resul
         syncer,
         writes: 0,
         commit_took: Duration::ZERO,
-        walkers: crate::turn::walkers::Walkers::default(),
+        walkers: crate::commands::Walkers::default(),
     };
     for name in shared.engine.names() {
         if let Some(id) = shared.engine.find(&name) {

@@ -13,6 +13,7 @@ mod keys;
 mod pattern;
 mod spaces;
 mod walk;
+mod walkers;
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -24,6 +25,7 @@ use crate::wire::resp::Arguments;
 
 pub use info::metrics;
 pub use walk::Listing;
+pub use walkers::Walkers;
 
 /// A key or a value beyond this many bytes in the output makes a client read before it is served on.
 pub const OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;

@@ -4,7 +4,7 @@
 //! payload CRC (4), little-endian. A position in a history is file and offset (4 each); all zero is its end.
 //!
 //! A listing may have to pass any number of dead records before its reply is full. It takes turns: what it has
-//! so far waits with the client, and the same request goes on in another turn (`turn::walkers` says when).
+//! so far waits with the client, and the same request goes on in another turn (`walkers` says when).
 
 use std::time::Instant;
 
