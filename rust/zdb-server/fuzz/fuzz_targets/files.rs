@@ -102,9 +102,16 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     for direction in [Direction::Forward, Direction::Backward] {
-        let _ = namespace.scan(None, direction, usize::MAX, &mut |_, _| {});
+        // In short parts, so that a walk also stops and goes on where there is damage.
+        let (mut from, mut looked) = (None, 0u32);
+        while let Ok(Some(next)) = namespace.scan(from, direction, &mut |_| {
+            looked += 1;
+            looked % 7 != 0
+        }) {
+            from = Some(next);
+        }
     }
-    let _ = namespace.keys(b"k", 0, usize::MAX, &mut |_| {});
+    let _ = namespace.keys(b"k", 0, &mut |_| true);
     let _ = namespace.stats();
     let _ = engine.commit(0);
     for _ in 0..1000 {
