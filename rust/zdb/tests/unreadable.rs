@@ -58,7 +58,10 @@ fn prepare(mode: Mode) -> (SimulatedDisk, Keys) {
     (disk, keys)
 }
 
-/// What is there, and how many keys are an error; nothing wrong may come back.
+/// How many keys have their value, and how many are an error.
+///
+/// Where the newest version is lost with its key, and no index knows of it, the one before it may be shown, as
+/// after any other damage; what was never written may not.
 fn read(engine: &Engine<SimulatedDisk>, keys: &Keys) -> (usize, usize) {
     let id = engine.find(DEFAULT_NAMESPACE).expect("served");
     let namespace = engine.namespace(id).expect("there");
@@ -66,8 +69,10 @@ fn read(engine: &Engine<SimulatedDisk>, keys: &Keys) -> (usize, usize) {
     for (key, payload) in keys {
         match namespace.get(key, &mut scratch) {
             Ok(Some(found)) => {
-                assert_eq!(found.payload, payload, "a wrong value");
-                good += 1;
+                let round = payload[0].wrapping_sub(found.payload[0]);
+                let older = vec![found.payload[0]; payload.len()];
+                assert!(round < 4 && found.payload == older, "a wrong value");
+                good += usize::from(round == 0);
             }
             Ok(None) => {}
             Err(_) => errors += 1,
