@@ -101,7 +101,7 @@ impl<F: DiskFile> Index<F> {
         handle: F,
         uid: Uid,
         file: u32,
-        visit: &mut dyn FnMut(&Entry),
+        visit: &mut impl FnMut(&Entry),
     ) -> io::Result<Option<(Self, Option<Totals>, bool)>> {
         let seed = uid.file_seed(file);
         let length = handle.length()?;
@@ -190,6 +190,7 @@ impl<F: DiskFile> Index<F> {
     }
 
     /// The next entry.
+    #[inline]
     pub fn push(&mut self, entry: Entry, totals: Totals) {
         self.recent.push((entry, totals));
     }
@@ -330,6 +331,11 @@ pub fn read_page(handle: &impl DiskFile, seed: u32, number: u64, file: u32) -> i
     let entries = page[PAGE_HEADER_BYTES..].chunks(ENTRY_BYTES).take(count);
     let entries = entries.map(|bytes| decode_entry(bytes, file)).collect();
     Ok(Page::Good(entries, totals))
+}
+
+/// How many entries an index file of so many bytes may have.
+pub fn entries_max(bytes: u64) -> u64 {
+    (bytes / PAGE_BYTES as u64).saturating_sub(1) * PAGE_ENTRIES as u64
 }
 
 /// The id that was next when an index file began.

@@ -1,47 +1,65 @@
 //! Taking in the entries of an index file many at a time.
 //!
 //! A table of many keys is larger than the caches of a processor, and entries of the log hit it in no
-//! order: one at a time each waits for memory. So entries are collected and sorted by the part of the
-//! table that they concern, which is small. Entries of one hash stay in the order of the log, and only
-//! those depend on one another.
+//! order: one at a time each waits for memory. So entries are collected by the part of the table that they
+//! concern, which is small, and each part is brought near once for all of its entries. Entries of one hash stay
+//! in the order of the log, and only those depend on one another.
 
 use super::Namespace;
-use crate::index::{self, Entry, Index};
-use crate::table::Table;
+use crate::index::{self, is_some, Entry, Index, NOWHERE};
+use crate::table::{Location, Table};
 use crate::{Disk, Mode, Result, Root};
 
-/// Entries that are sorted together: five megabytes while a start runs, sorted copy included.
-const ENTRIES: usize = 1 << 17;
+/// Entries that are taken in together: sixteen megabytes while a start of so many keys runs.
+const ENTRIES_MAX: usize = 1 << 20;
 /// At most so many bits of a hash say which part of the table it concerns.
-const PART_BITS_MAX: u8 = 12;
+const PART_BITS_MAX: u8 = 10;
 
-/// Entries that wait to be taken in.
+/// Entries of one part of the table, in the order of the log.
 #[derive(Default)]
+struct Part {
+    /// Hash and packed location.
+    entries: Vec<(u32, u32)>,
+    /// Which of them have a version before them, and where that is.
+    parents: Vec<(u32, Location)>,
+}
+
+/// Entries of one index file that wait to be taken in, by part of the table.
 pub(super) struct Batch {
-    entries: Vec<Entry>,
-    sorted: Vec<Entry>,
-    begins: Vec<u32>,
+    file: u32,
+    bits: u8,
+    parts: Vec<Part>,
+    count: usize,
 }
 
 impl Batch {
-    /// Sort by the upper `bits` of the hashes, stably.
-    fn sort(&mut self, bits: u8) {
-        let part = |entry: &Entry| (u64::from(entry.mark) >> (32 - bits)) as usize;
-        self.begins.clear();
-        self.begins.resize((1 << bits) + 1, 0);
-        for entry in &self.entries {
-            self.begins[part(entry) + 1] += 1;
+    /// For the entries of a file, of which there are at most so many.
+    pub(super) fn new(file: u32, entries: u64, table: &Table) -> Self {
+        let bits = table.depth().min(PART_BITS_MAX);
+        let together = usize::try_from(entries).map_or(ENTRIES_MAX, |all| all.min(ENTRIES_MAX));
+        let each = together >> bits;
+        // Hashes do not spread evenly: a part with a little more does not have to be moved.
+        let part = || Part {
+            entries: Vec::with_capacity(each + each / 16),
+            parents: Vec::new(),
+        };
+        Self {
+            file,
+            bits,
+            parts: (0..1 << bits).map(|_| part()).collect(),
+            count: 0,
         }
-        for index in 1..self.begins.len() {
-            self.begins[index] += self.begins[index - 1];
+    }
+
+    #[inline]
+    fn push(&mut self, entry: &Entry) {
+        let part = (u64::from(entry.mark) >> (32 - self.bits)) as usize;
+        let part = &mut self.parts[part];
+        if is_some(entry.parent) {
+            part.parents.push((part.entries.len() as u32, entry.parent));
         }
-        self.sorted.clone_from(&self.entries);
-        for entry in &self.entries {
-            let place = &mut self.begins[part(entry)];
-            self.sorted[*place as usize] = *entry;
-            *place += 1;
-        }
-        self.entries.clear();
+        part.entries.push((entry.mark, entry.location.packed()));
+        self.count += 1;
     }
 }
 
@@ -63,12 +81,13 @@ impl<D: Disk> Namespace<D> {
     }
 
     /// Take an entry in, now or with others.
+    #[inline]
     pub(super) fn replay_soon(&mut self, entry: &Entry, batch: &mut Batch) -> Result<()> {
         if self.manifest.mode == Mode::Sequential {
             return self.replay(entry, None).map(drop);
         }
-        batch.entries.push(*entry);
-        if batch.entries.len() < ENTRIES {
+        batch.push(entry);
+        if batch.count < ENTRIES_MAX {
             return Ok(());
         }
         self.replay_batch(batch)
@@ -76,11 +95,27 @@ impl<D: Disk> Namespace<D> {
 
     /// Take in what waits.
     pub(super) fn replay_batch(&mut self, batch: &mut Batch) -> Result<()> {
-        batch.sort(self.table.depth().min(PART_BITS_MAX));
-        for entry in &batch.sorted {
-            self.replay(entry, None)?;
+        batch.count = 0;
+        for part in &mut batch.parts {
+            // Its memory goes back at once: the table takes its own from there.
+            let Part { entries, parents } = std::mem::take(part);
+            let mut parents = parents.into_iter().peekable();
+            for ((mark, packed), nth) in entries.into_iter().zip(0..) {
+                let location = Location::unpack(batch.file, packed);
+                let parent = parents.next_if(|&(child, _)| child == nth);
+                let fresh = parent.is_none() && !location.is_tombstone();
+                if fresh && self.table.insert_new(mark, location) {
+                    continue;
+                }
+                let parent = parent.map_or(NOWHERE, |(_, parent)| parent);
+                let entry = Entry {
+                    mark,
+                    location,
+                    parent,
+                };
+                self.replay(&entry, None)?;
+            }
         }
-        batch.sorted.clear();
         Ok(())
     }
 }
