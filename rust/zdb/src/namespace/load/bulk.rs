@@ -5,8 +5,8 @@
 //! concern, which is small, and each part is brought near once for all of its entries. Entries of one hash stay
 //! in the order of the log, and only those depend on one another.
 
-use super::Namespace;
 use crate::index::{self, is_some, Entry, Index, NOWHERE};
+use crate::namespace::Namespace;
 use crate::table::{Location, Table};
 use crate::{Disk, Mode, Result, Root};
 
@@ -65,7 +65,7 @@ impl Batch {
 
 impl<D: Disk> Namespace<D> {
     /// Make room for the keys that the last index file speaks of, so that no part of the table is moved.
-    pub(super) fn expect_keys(&mut self) {
+    pub(in crate::namespace) fn expect_keys(&mut self) {
         if self.manifest.mode == Mode::Sequential {
             return;
         }

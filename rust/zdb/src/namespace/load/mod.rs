@@ -1,16 +1,21 @@
-//! Taking in one data file: what its index file says, then what only the data says.
+//! Taking in one data file: what its index file says (`bulk`), then what only the data says (`ahead`).
+
+mod ahead;
+mod bulk;
 
 use std::io;
 use std::sync::Arc;
 
-use super::ahead::{NotGood, Stretch};
-use super::bulk::Batch;
+use self::ahead::{NotGood, Stretch};
+use self::bulk::Batch;
 use super::Namespace;
 use crate::format::{RecordHeader, SegmentHeader, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::index::{self, write_all, Index, Totals};
 use crate::manifest::{create, Manifest};
 use crate::segment::{self, Met, Segment, Walk};
 use crate::{Disk, DiskFile, Error, Mode, Place, Report, Result, Root};
+
+pub(super) use ahead::Lengths;
 
 /// The smallest record of sequential mode: how many ids a damaged stretch may have held.
 const RECORD_BYTES_MIN: u64 = 40;

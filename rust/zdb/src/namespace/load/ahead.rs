@@ -11,9 +11,9 @@ use std::io;
 use std::sync::{mpsc, Arc};
 use std::thread;
 
-use super::Namespace;
 use crate::format::{RecordHeader, Uid, RECORD_HEADER_BYTES};
 use crate::index::Index;
+use crate::namespace::Namespace;
 use crate::segment::{self, Met, Segment, Walk};
 use crate::{Disk, DiskFile, Error, Mode, Place, Result};
 
@@ -171,7 +171,7 @@ impl<D: Disk> Namespace<D> {
 /// A record ends where the next one begins, and its key is as long as that of the version which replaces it:
 /// what is left to remember beside its offset are the bytes of padding, for which an offset has room.
 #[derive(Debug, Default)]
-pub(super) struct Lengths {
+pub(in crate::namespace) struct Lengths {
     /// Ascending by file.
     files: Vec<FileLengths>,
     count: usize,
@@ -187,7 +187,7 @@ struct FileLengths {
 
 impl Lengths {
     /// The next record of the log.
-    pub(super) fn push(&mut self, header: &RecordHeader) {
+    pub(in crate::namespace) fn push(&mut self, header: &RecordHeader) {
         let Place { file, offset } = header.meta.place;
         if self.files.last().map(|one| one.file) != Some(file) {
             let (records, end) = (Vec::new(), offset);
@@ -212,7 +212,7 @@ impl Lengths {
     }
 
     /// The bytes of payload of the record at a place, whose key has so many bytes.
-    pub(super) fn of(&self, place: Place, key_bytes: usize) -> Option<u32> {
+    pub(in crate::namespace) fn of(&self, place: Place, key_bytes: usize) -> Option<u32> {
         let index = self
             .files
             .binary_search_by_key(&place.file, |one| one.file)
