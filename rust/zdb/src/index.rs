@@ -18,6 +18,8 @@ pub const PAGE_ENTRIES: usize = (PAGE_BYTES - PAGE_HEADER_BYTES) / ENTRY_BYTES;
 const PAGE_HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 16;
 const MAGIC: &[u8; 8] = b"TFZDBidx";
+/// Pages that are written together: what a batch comes to, and no more memory than that.
+const WRITTEN_PAGES: usize = 17;
 /// Room for entries that is kept after a batch was written, sixteen bytes each.
 const ROOM_ENTRIES: usize = 8192;
 /// How often to guess where an entry is before halving.
@@ -276,32 +278,34 @@ impl<F: DiskFile> Index<F> {
         })
     }
 
-    /// Write the entries of records that end at or before `end`, with one call.
+    /// Write the entries of records that end at or before `end`, a few pages with a call.
     pub fn write(&mut self, end: u32) -> io::Result<()> {
-        let ready = self.ready(end);
-        let after = ready.totals;
-        let ready = ready.count;
+        let Kept {
+            count: ready,
+            totals: after,
+        } = self.ready(end);
         if ready <= self.written {
             return Ok(());
         }
-        let mut bytes = Vec::with_capacity(ready.div_ceil(PAGE_ENTRIES) * PAGE_BYTES);
+        let pages = self.recent[..ready].chunks(PAGE_ENTRIES);
         let mut ends = self
             .kept
             .iter()
             .filter(|kept| kept.count % PAGE_ENTRIES == 0);
-        for (number, entries) in
-            (self.full_pages + 1..).zip(self.recent[..ready].chunks(PAGE_ENTRIES))
-        {
+        let mut bytes = Vec::with_capacity(pages.len().min(WRITTEN_PAGES) * PAGE_BYTES);
+        let (mut number, mut left) = (self.full_pages + 1, pages.len());
+        for entries in pages {
             let full = ends.next().map_or(after, |kept| kept.totals);
-            let is_last = bytes.len() / PAGE_BYTES == (ready - 1) / PAGE_ENTRIES;
-            let totals = if is_last { after } else { full };
+            left -= 1;
+            let totals = if left == 0 { after } else { full };
             bytes.extend_from_slice(&encode_page(entries, totals, self.seed, number));
+            number += 1;
+            if left == 0 || bytes.len() >= WRITTEN_PAGES * PAGE_BYTES {
+                let at = number * PAGE_BYTES as u64 - bytes.len() as u64;
+                write_all(&self.handle, &bytes, at)?;
+                bytes.clear();
+            }
         }
-        write_all(
-            &self.handle,
-            &bytes,
-            (self.full_pages + 1) * PAGE_BYTES as u64,
-        )?;
         self.covered = after.end;
         let full = ready - ready % PAGE_ENTRIES;
         self.full_pages += (full / PAGE_ENTRIES) as u64;
@@ -507,4 +511,95 @@ pub const NOWHERE: Location = Location::nowhere();
 /// Whether a location is one.
 pub fn is_some(location: Location) -> bool {
     location.place() != Place::NONE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Disk, Root, SimulatedDisk};
+
+    const UID: Uid = Uid([7; 16]);
+
+    /// What is true after so many entries: any figures, but those of no other count.
+    fn totals(count: u32) -> Totals {
+        Totals {
+            entries: u64::from(count),
+            payload_bytes: u64::from(count) * 3,
+            next_id: u64::from(count) + 1,
+            end: 64 + count * 48,
+            last: 64 + count * 48 - 48,
+            inexact: false,
+        }
+    }
+
+    fn entry(count: u32) -> Entry {
+        Entry {
+            mark: count,
+            location: Location::unpack(0, totals(count).last),
+            parent: NOWHERE,
+        }
+    }
+
+    fn opened(disk: &SimulatedDisk) -> (u32, Option<Totals>) {
+        let (mut count, handle) = (0, disk.open(Root::Index, "i0", false));
+        let opened = Index::open(handle.expect("there"), UID, 0, &mut |found| {
+            count += 1;
+            assert_eq!(*found, entry(count));
+        });
+        let (_, totals, clean) = opened.expect("readable").expect("good");
+        assert!(clean);
+        (count, totals)
+    }
+
+    /// Wherever what may be written ends, the entries up to there are, and every page has its own totals.
+    #[test]
+    fn pages_have_the_totals_after_their_last_entry() {
+        let disk = SimulatedDisk::new(1);
+        let handle = disk.open(Root::Index, "i0", true).expect("made");
+        let mut index = Index::begin(handle, UID, 0, Mode::User, 0).expect("begun");
+        let (mut durable, mut pushed) = (0, 0);
+        for step in [1, 252, 1, 253, 700, 3, 0, 9000, 44] {
+            for _ in 0..step {
+                pushed += 1;
+                index.push(entry(pushed), totals(pushed - 1));
+                index.amend(totals(pushed));
+            }
+            index.keep();
+            // One that is taken back.
+            index.push(entry(pushed + 1), totals(pushed + 1));
+            index.pop(1, totals(pushed));
+            index.push(entry(pushed + 1), totals(pushed + 1));
+            index.write(totals(durable).end).expect("written");
+            assert!(index.covered() <= totals(durable).end, "{pushed}");
+            index.write(totals(pushed).end).expect("written");
+            durable = pushed;
+            pushed += 1;
+            assert_eq!(opened(&disk), (durable, Some(totals(durable))));
+            assert_eq!(index.waiting(), 1);
+        }
+        let handle = disk.open(Root::Index, "i0", false).expect("there");
+        for number in 1..=durable as usize / PAGE_ENTRIES {
+            let page = read_page(&handle, UID.file_seed(0), number as u64, 0).expect("readable");
+            let Page::Good(entries, found) = page else {
+                panic!("{page:?}");
+            };
+            assert_eq!(entries.len(), PAGE_ENTRIES);
+            assert_eq!(found, totals((number * PAGE_ENTRIES) as u32));
+        }
+    }
+
+    /// Entries that wait take twenty bytes each, and none once they are written.
+    #[test]
+    fn waiting_takes_little_memory() {
+        let disk = SimulatedDisk::new(1);
+        let handle = disk.open(Root::Index, "i0", true).expect("made");
+        let mut index = Index::begin(handle, UID, 0, Mode::User, 0).expect("begun");
+        for count in 1..=1 << 16 {
+            index.push(entry(count), totals(count));
+        }
+        assert!(index.memory_bytes() < 20 << 16, "{}", index.memory_bytes());
+        index.write(u32::MAX).expect("written");
+        let kept = index.memory_bytes();
+        assert!(kept < 160 << 10, "{kept}");
+    }
 }
