@@ -56,9 +56,9 @@ workloads:
 """
 
 
-def run(*arguments: str) -> Result:
+def run(*arguments: str, typed: str = "") -> Result:
     """Run `tfgrid` with these arguments, in this process."""
-    return CliRunner().invoke(root, arguments)
+    return CliRunner().invoke(root, arguments, input=typed)
 
 
 class Ground:
@@ -100,9 +100,9 @@ class Ground:
             )
             await (await registrar.author(entry.farm)).submit("node.admit", admit)
 
-    def run(self, *arguments: str) -> Result:
-        """Run `tfgrid` on this grid."""
-        return run(*arguments, "--grid", str(self.paths.root))
+    def run(self, *arguments: str, typed: str = "") -> Result:
+        """Run `tfgrid` on this grid; `typed` is what the person types."""
+        return run(*arguments, "--grid", str(self.paths.root), typed=typed)
 
 
 @contextmanager

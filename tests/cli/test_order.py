@@ -36,7 +36,7 @@ def _published(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> None
 
 
 def _json(ground: Ground, *arguments: str, code: int = 0) -> Any:
-    told = ground.run(*arguments, "--json")
+    told = ground.run(*arguments, "--json", "--yes")
     assert told.exit_code == code, told.stderr
     return json.loads(told.stdout)
 
@@ -138,14 +138,14 @@ def test_signing_counts_each_stakeholder_once(ground: Ground) -> None:
     assert again["approved"] == 1
     two = _json(ground, "--as", "legal", "contract", "sign", "signed")
     assert (two["approved"], two["phase"]) == (2, "approved")
-    late = ground.run("contract", "sign", "signed", "--as", "security")
+    late = ground.run("contract", "sign", "signed", "--as", "security", "--yes")
     assert late.exit_code == 6
 
 
 def test_who_is_not_asked_may_not_sign(ground: Ground) -> None:
     """The owner is no stakeholder: exit 5, and the contract is as it was."""
     _deploy(ground, "strict")
-    told = ground.run("contract", "sign", "strict", "--as", "alice")
+    told = ground.run("contract", "sign", "strict", "--as", "alice", "--yes")
     assert told.exit_code == 5
     assert "TFG-4511" in told.stderr
     assert _json(ground, "contract", "show", "strict")["approved"] == 0
@@ -230,7 +230,7 @@ def test_every_answer_is_of_its_schema(ground: Ground, tmp_path: Path) -> None:
         ("recipe", "show", "hello"), ("image", "list"), ("image", "show", "hello"),
         ("image", "verify", "hello"), ("contract", "list"), ("plan", "hello"),
     ):  # fmt: skip
-        told = ground.run(*arguments, "--json")
+        told = ground.run(*arguments, "--json", "--yes")
         value = json.loads(told.stdout)
         for one in value if isinstance(value, list) else [value]:
             msgspec.convert(one, answers.SCHEMAS[one["schema"]])
@@ -298,7 +298,7 @@ def test_a_thing_that_is_not_there_names_what_is(ground: Ground) -> None:
     told = ground.run("contract", "show", "neraby").stderr
     assert "did you mean nearby?" in told
     assert "tfgrid contract list" in told
-    told = ground.run("contract", "sign", "nearby", "--as", "bugdet").stderr
+    told = ground.run("contract", "sign", "nearby", "--as", "bugdet", "--yes").stderr
     assert "budget" in told
 
 

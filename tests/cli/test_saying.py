@@ -33,7 +33,7 @@ def recipe(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _json(ground: Ground, *arguments: str, code: int = 0) -> Any:
-    told = ground.run(*arguments, "--json")
+    told = ground.run(*arguments, "--json", "--yes")
     assert told.exit_code == code, told.stderr
     return json.loads(told.stdout)
 
@@ -155,7 +155,7 @@ def test_a_parameter_out_of_bounds_says_what_would_be_taken(ground: Ground) -> N
 def test_who_signs_is_shown_what_was_signed(ground: Ground) -> None:
     """The hash that was signed is the plan's own, and the places and the price stand beside it."""
     _json(ground, "deploy", *_order("seen"), "--yes", code=10)
-    told = ground.run("contract", "sign", "seen", "--as", "budget").stdout
+    told = ground.run("contract", "sign", "seen", "--as", "budget", "--yes").stdout
     shown = _json(ground, "contract", "sign", "seen", "--as", "budget")
     assert f"sha256:{shown['subject']}" in told
     assert "web on n" in told
@@ -164,6 +164,29 @@ def test_who_signs_is_shown_what_was_signed(ground: Ground) -> None:
     assert "budget approve, security not yet" in text
     _json(ground, "contract", "sign", "seen", "--as", "legal")
     assert "security not needed" in ground.run("contract", "show", "seen").stdout
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_who_signs_is_shown_it_before_and_asked(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """Hash, places and price stand before the question; a no or nobody there signs nothing."""
+    name = f"asked-{answer}"
+    _json(ground, "deploy", *_order(name), "--yes", code=10)
+    words = ("contract", "sign", name, "--as", "budget")
+    absent = ground.run(*words)
+    assert absent.exit_code == 2
+    assert "add --yes" in absent.stderr
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    told = ground.run(*words, typed=f"{answer}\n")
+    shown = _json(ground, "contract", "sign", name, "--as", "budget", "--dry-run")
+    before = told.stderr.partition("Sign it?")[0]
+    assert f"budget (budget) would approve deploying {name}, which is proposed with 0/2" in before
+    assert f"sha256:{shown['subject']}" in before
+    assert "web on n" in before
+    assert "TFT per day" in before
+    assert told.exit_code == (0 if answer == "y" else 5)
+    assert _json(ground, "contract", "show", name)["approved"] == int(answer == "y")
 
 
 def test_an_unplugged_part_is_told_page_by_page() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -180,6 +181,32 @@ def test_all_connections_are_shared_equally(tmp_path: Path) -> None:
         assert said == ["PONG"] * 3 + [Error("max number of clients reached")] * 3
         for _ in range(3):
             assert opened.enter_context(few.wire())("PING") == "PONG"
+
+
+def test_a_tenant_that_asks_much_leaves_time_to_others(tmp_path: Path) -> None:
+    """Whoever asks one thing is answered long before all that another asked was executed."""
+    asked = 40 * 4000
+    with (
+        private(tmp_path, "--sync", "none") as (running, admin),
+        networks(tmp_path, "greedy", "modest") as (greedy, modest),
+        contextlib.ExitStack() as opened,
+    ):
+        for network in (greedy, modest):
+            admit(admin, network)
+        served = opened.enter_context(modest.wire())
+        assert served("SET", "k", "v") == b"k"
+        wires = [opened.enter_context(greedy.wire()) for _ in range(40)]
+        running.process.send_signal(signal.SIGSTOP)
+        for number, wire_ in enumerate(wires):
+            wire_.send(b"".join(request("SET", f"{number}-{one}", "v") for one in range(4000)))
+        served.send(request("GET", "k"))
+        running.process.send_signal(signal.SIGCONT)
+        assert served.reply() == b"v"
+        assert admin.nsinfo("greedy").entries < asked / 2
+        for wire_ in wires:
+            for _ in range(4000):
+                assert isinstance(wire_.reply(), bytes)
+        assert admin.nsinfo("greedy").entries == asked
 
 
 @pytest.mark.slow

@@ -308,17 +308,18 @@ def test_writes_wait_for_a_sync_that_lasts_longer_than_the_interval(tmp_path: Pa
         assert wire("GET", "k") == f"v{number - 1}".encode()
 
 
-def test_readers_of_a_failed_turn_are_told_so(tmp_path: Path) -> None:
-    """What a pipeline read of writes that then failed is not told as if it were true."""
+@pytest.mark.parametrize("size", [1, 40_000])
+def test_readers_of_a_failed_turn_are_told_so(tmp_path: Path, size: int) -> None:
+    """What a pipeline read of writes that then failed is not told as true, however big it is."""
     prefix = traced(tmp_path, "fdatasync,fsync", "fdatasync,fsync:error=EIO:when=30+")
     with serving(tmp_path, prefix=prefix) as server, server.wire() as wire:
         for number in range(60):
-            value = f"v{number}"
+            value = f"v{number}".ljust(size, ".")
             wire.send(request("SET", "k", value) + request("GET", "k") + request("EXISTS", "x"))
             replies = [wire.reply() for _ in range(3)]
             if replies[0] != b"k":
                 assert replies[:2] == [CANNOT, CANNOT]
-                assert wire("GET", "k") == f"v{number - 1}".encode()
+                assert wire("GET", "k") == f"v{number - 1}".ljust(size, ".").encode()
                 return
             assert replies == [b"k", value.encode(), 0]
     raise AssertionError("nothing failed")

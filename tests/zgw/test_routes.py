@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,29 @@ def test_a_dead_backend_fails_no_request(tmp_path: Path) -> None:
             assert health == {"100.64.0.2:20000": "down", "100.64.0.6:20000": "up"}
 
     play(tmp_path, story)
+
+
+def test_a_backend_that_begins_late_is_found_soon(tmp_path: Path) -> None:
+    """One that was down is asked again long before the interval of those that are up is over."""
+
+    async def story(edge: Edge) -> None:
+        one = Web("one", "100.64.0.2", 20_000)
+        await edge.gateway.ensure(route(one))
+        for _ in range(200):
+            health = (await edge.gateway.observe())[name].backends
+            if health == {"100.64.0.2:20000": "down"}:
+                break
+            await asyncio.sleep(0.05)
+        assert health == {"100.64.0.2:20000": "down"}
+        with serving(edge.netns, one):
+            began = time.monotonic()
+            for _ in range(200):
+                if (await edge.aget(name))[0] == 200:
+                    break
+                await asyncio.sleep(0.05)
+            assert time.monotonic() - began < 2
+
+    play(tmp_path, story, check_interval_ms=4000)
 
 
 def test_a_vanished_node_fails_no_request(tmp_path: Path) -> None:

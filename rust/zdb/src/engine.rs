@@ -1,5 +1,6 @@
 //! The engine: all namespaces of a pair of directories, opened, committed and closed together.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
@@ -107,6 +108,7 @@ pub struct Engine<D: Disk> {
     busy: Vec<usize>,
     uids_drawn: u64,
     cache: Option<Rc<Cache>>,
+    spare: Rc<RefCell<Vec<u8>>>,
 }
 
 impl<D: Disk> Engine<D> {
@@ -129,6 +131,7 @@ impl<D: Disk> Engine<D> {
             busy: Vec::new(),
             uids_drawn: 0,
             cache,
+            spare: Rc::default(),
         };
         let mut report = Report::default();
         let mut found = std::collections::BTreeSet::new();
@@ -158,6 +161,7 @@ impl<D: Disk> Engine<D> {
             sync_beside: self.options.sync_beside,
             segment_bytes: self.options.segment_bytes,
             cache: self.cache.clone(),
+            spare: Rc::clone(&self.spare),
         }
     }
 

@@ -18,8 +18,8 @@ use crate::wire::resp::Parser;
 
 const READ_BYTES_MIN: usize = 16 * 1024;
 const READ_BYTES_MAX: usize = 1024 * 1024;
-/// Room that an output keeps when it is empty.
-const OUTPUT_KEPT_BYTES: usize = 512 * 1024;
+/// How much that has left may stay in front of what has not, in bytes.
+const SENT_KEPT_BYTES: usize = 512 * 1024;
 
 /// Who is at the other end.
 pub enum Peer {
@@ -117,21 +117,19 @@ impl Connection {
         }
     }
 
-    /// Read into the loop's buffer, or behind what arrived before.
-    pub fn receive(&mut self, scratch: &mut Vec<u8>) -> Received {
+    /// Read behind what is in the loop's buffer, or behind what arrived of it before.
+    pub fn receive(&mut self, arrived: &mut Vec<u8>) -> Received {
         if let Peer::Client(client) = &mut self.peer {
             if client.private {
                 let fresh = self.input.is_empty();
-                let into = if fresh { scratch } else { &mut self.input };
-                into.truncate(if fresh { 0 } else { into.len() });
+                let into = if fresh { arrived } else { &mut self.input };
                 return received(carry::receive(&self.fd, into, &mut client.carried));
             }
         }
         let result = if self.input.is_empty() {
-            scratch.clear();
             rustix::net::recv(
                 &self.fd,
-                rustix::buffer::spare_capacity(scratch),
+                rustix::buffer::spare_capacity(arrived),
                 RecvFlags::DONTWAIT,
             )
         } else {
@@ -180,10 +178,7 @@ impl Connection {
         if self.unsent() == 0 {
             self.sent = 0;
             self.output.clear();
-            if self.output.capacity() > OUTPUT_KEPT_BYTES {
-                self.output = Vec::new();
-            }
-        } else if self.sent >= OUTPUT_KEPT_BYTES {
+        } else if self.sent >= SENT_KEPT_BYTES {
             self.output.drain(..self.sent);
             self.sent = 0;
         }

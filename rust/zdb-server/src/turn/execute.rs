@@ -1,7 +1,7 @@
 //! The parts of a turn that belong to one connection: executing what it sent, and sending what it is owed.
 
 use std::cmp::Reverse;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData};
 use rustix::net::Shutdown;
@@ -22,6 +22,8 @@ pub(crate) const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 pub(crate) const HELD_EACH_BYTES: usize = 128 * 1024;
 /// What a listener of the feed may leave unread, in bytes.
 const FEED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Replies of so many bytes leave as soon as they may.
+const EARLY_SEND_BYTES: usize = 16 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Server {
@@ -36,8 +38,20 @@ impl Server {
         }
         let kept = std::mem::take(&mut connection.input);
         let writes = self.shared.writes;
-        let at = run(&mut self.shared, connection, slot, fresh.unwrap_or(&kept));
+        self.outputs.lend(&mut connection.output);
+        let input = fresh.unwrap_or(&kept);
+        let at = match connection.entrance() {
+            None => run(&mut self.shared, connection, slot, input, None),
+            Some(serial) => self.shares.spend(serial, |until| {
+                run(&mut self.shared, connection, slot, input, Some(until))
+            }),
+        };
         keep(connection, kept, fresh, at);
+        // While it is near in memory; where no reply waits for a commit. An error comes again at the end of the turn.
+        if connection.unsent() >= EARLY_SEND_BYTES && self.shared.replies.is_empty() {
+            self.shared.figures.sent += connection.send().unwrap_or(0) as u64;
+            self.outputs.take_back(&mut connection.output);
+        }
         if self.shared.writes > writes {
             self.group.joined();
         }
@@ -62,7 +76,10 @@ impl Server {
             };
             connection.listed = false;
             match connection.send() {
-                Ok(count) => self.shared.figures.sent += count as u64,
+                Ok(count) => {
+                    self.shared.figures.sent += count as u64;
+                    self.outputs.take_back(&mut connection.output);
+                }
                 Err(_) => {
                     self.drop_connection(slot);
                     continue;
@@ -202,8 +219,14 @@ impl Server {
     }
 }
 
-/// Execute requests from the start of `input`; how many of its bytes are done with.
-fn run(shared: &mut Shared, connection: &mut Connection, slot: usize, input: &[u8]) -> usize {
+/// Execute requests from the start of `input`, until a time if one is given; how many of its bytes are done with.
+fn run(
+    shared: &mut Shared,
+    connection: &mut Connection,
+    slot: usize,
+    input: &[u8],
+    until: Option<Instant>,
+) -> usize {
     let Connection {
         peer,
         parser,
@@ -226,7 +249,8 @@ fn run(shared: &mut Shared, connection: &mut Connection, slot: usize, input: &[u
                 return at;
             }
             Ok(Step::Whole(length)) => {
-                if output.len() - *sent >= OUTPUT_PAUSE_BYTES {
+                let late = until.is_some_and(|until| Instant::now() >= until);
+                if late || output.len() - *sent >= OUTPUT_PAUSE_BYTES {
                     *blocked = true;
                     return at;
                 }

@@ -73,6 +73,7 @@ impl Server {
             for event in &*events {
                 heard += usize::from(self.hear(event.data.u64(), event.flags));
             }
+            self.execute_arrived();
             if heard > 0 {
                 heard_at = Instant::now();
             } else if !events.is_empty() {

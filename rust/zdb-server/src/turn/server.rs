@@ -22,11 +22,13 @@ use crate::client::Client;
 use crate::log::{self, Field, Level};
 use crate::net::{self, Audience, Listener};
 use crate::shared::Shared;
+use crate::turn::arrivals::Arrivals;
 use crate::turn::connection::{Connection, Peer, Phase, Received};
 use crate::turn::gather::Group;
+use crate::turn::outputs::Outputs;
+use crate::turn::tenants::Shares;
 use crate::turn::{chores, http, settle};
 
-const SCRATCH_BYTES: usize = 256 * 1024;
 const EVENTS_MAX: usize = 1024;
 const ACCEPTS_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +48,9 @@ pub struct Server {
     pub(crate) epoll: OwnedFd,
     listeners: Vec<Listener>,
     pub(crate) deaf_until: Option<Instant>,
-    scratch: Vec<u8>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) outputs: Outputs,
+    pub(crate) shares: Shares,
     /// Connections with something to do at the end of the turn.
     pub(crate) listed: Vec<usize>,
     /// Connections with requests that wait in their input.
@@ -108,7 +112,9 @@ impl Server {
             epoll,
             listeners,
             deaf_until: None,
-            scratch: Vec::with_capacity(SCRATCH_BYTES),
+            arrivals: Arrivals::with_room(),
+            outputs: Outputs::default(),
+            shares: Shares::default(),
             listed: Vec::new(),
             waiting: Vec::new(),
             timers: BinaryHeap::new(),
@@ -130,6 +136,7 @@ impl Server {
             for event in &events {
                 self.event(event.data.u64(), event.flags);
             }
+            self.execute_arrived();
             self.gather(&mut events)?;
             self.turn();
         }
@@ -188,6 +195,7 @@ impl Server {
         self.fire();
         settle::settle(self);
         self.group.close();
+        self.shares.close();
         self.cut_removed();
         self.finish();
         chores::run(&mut self.shared);
@@ -353,24 +361,28 @@ impl Server {
     }
 
     pub(crate) fn receive(&mut self, slot: usize) {
+        self.make_room();
         let Some(connection) = self.connections[slot].as_mut() else {
             return;
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let fresh = connection.input.is_empty();
-        match connection.receive(&mut scratch) {
+        let bytes = &mut self.arrivals.bytes;
+        let (fresh, start) = (connection.input.is_empty(), bytes.len());
+        match connection.receive(bytes) {
             Received::Nothing => {}
-            Received::Bytes(_) if connection.phase == Phase::Lingering => connection.input.clear(),
+            Received::Bytes(_) if connection.phase == Phase::Lingering => {
+                connection.input.clear();
+                bytes.truncate(start);
+            }
             Received::Bytes(count) => {
                 self.shared.figures.received += count as u64;
                 if matches!(connection.peer, Peer::Metrics) {
-                    if fresh {
-                        connection.input.extend_from_slice(&scratch);
-                    }
+                    connection.input.extend_from_slice(&bytes[start..]);
+                    bytes.truncate(start);
                     http::answer(&self.shared, connection);
                     self.list(slot);
                 } else if fresh || connection.input.len() >= connection.needs {
-                    self.execute(slot, fresh.then_some(&scratch));
+                    let end = bytes.len();
+                    self.arrivals.note(slot, fresh.then_some(start..end));
                 } else {
                     self.list(slot);
                 }
@@ -388,6 +400,5 @@ impl Server {
             }
             Received::Broken => self.drop_connection(slot),
         }
-        self.scratch = scratch;
     }
 }

@@ -1,9 +1,11 @@
 //! Those who come through entrances: taken in, counted apart, and cut when their entrance goes.
 //!
 //! No entrance takes what another needs. Each has its own bound of connections and of memory, and where all
-//! together would pass what there is for everybody, an equal part of it.
+//! together would pass what there is for everybody, an equal part of it. Nor does one take the time: in a turn
+//! each is served for so long at most, and what it asked beyond waits for the next one.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use rustix::net::{sockopt, SendFlags};
 
@@ -17,10 +19,31 @@ use crate::turn::server::Server;
 const ACCEPTS_MAX: usize = 64;
 /// What may be held for the connections of one entrance, in bytes.
 const HELD_ENTRANCE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long the requests that came through one entrance are executed in a turn.
+const SHARE: Duration = Duration::from_millis(5);
 /// When a peer that vanished with its network is found out.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 const KEEPALIVE_COUNT: u32 = 4;
+
+/// How long each entrance was served in this turn.
+#[derive(Debug, Default)]
+pub(crate) struct Shares(HashMap<Serial, Duration>);
+
+impl Shares {
+    /// Execute until an entrance's share of this turn is used up, and count it.
+    pub(crate) fn spend<T>(&mut self, serial: Serial, work: impl FnOnce(Instant) -> T) -> T {
+        let (began, spent) = (Instant::now(), self.0.entry(serial).or_default());
+        let done = work(began + SHARE.saturating_sub(*spent));
+        *spent += began.elapsed();
+        done
+    }
+
+    /// The turn is over.
+    pub(crate) fn close(&mut self) {
+        self.0.clear();
+    }
+}
 
 impl Server {
     /// Take connections from the entrances where somebody knocks.

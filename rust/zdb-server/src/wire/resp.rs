@@ -119,8 +119,9 @@ impl Parser {
                 },
             };
             let end = self.at + length;
+            // Whoever looks again, after an error too, sees the same.
+            self.bulk = Some(length);
             if input.len() < end + 2 {
-                self.bulk = Some(length);
                 return Ok(Step::Needs(end + 2));
             }
             if input[end] != b'\r' || input[end + 1] != b'\n' {
@@ -271,8 +272,12 @@ mod tests {
             .collect()
     }
 
+    /// Why it is refused, however often one looks.
     fn refused(input: &[u8]) -> Malformed {
-        Parser::default().step(input).expect_err("malformed")
+        let mut parser = Parser::default();
+        let first = parser.step(input).expect_err("malformed");
+        assert_eq!(parser.step(input), Err(first));
+        first
     }
 
     #[test]
@@ -327,6 +332,7 @@ mod tests {
             (b"*1\r\n$-5\r\n", Malformed::NotAString),
             (b"*1\r\n$+3\r\n", Malformed::NotAString),
             (b"*1\r\n$4\r\nPINGxx", Malformed::NotAString),
+            (b"*1\r\n$1\r\n$1\r\nX\r\n", Malformed::NotAString),
             (b"*1\r\n$8388609\r\n", Malformed::PayloadTooBig),
             (b"*1\r\n$18446744073709551617\r\n", Malformed::PayloadTooBig),
         ] {

@@ -13,7 +13,7 @@ use crate::segment;
 use crate::{Disk, DiskFile, Error, NamespaceId, Result, Root, SyncMode};
 
 /// Bytes after which a sync begins before its time, so that the disk does not rest while much waits.
-const SYNC_BYTES: u32 = 64 << 20;
+const SYNC_BYTES: u32 = 32 << 20;
 /// Index entries that may wait for a sync that is under way, some 8 MiB: beyond it writes wait too.
 const ENTRIES_MAX: usize = 8 * INDEX_WAITING_MAX;
 

@@ -19,7 +19,7 @@ mod trim;
 mod walk;
 mod write;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub sync_beside: bool,
     pub segment_bytes: u32,
     pub cache: Option<Rc<Cache>>,
+    /// Room for the writes of a big commit, which whoever needs it takes in turn.
+    pub spare: Rc<RefCell<Vec<u8>>>,
 }
 
 /// The current version of a key.

@@ -16,8 +16,10 @@ const INDEX_BATCH_ENTRIES: usize = 4096;
 pub(super) const INDEX_WAITING_MAX: usize = 16 * INDEX_BATCH_ENTRIES;
 /// Data bytes after which index entries are written although they are few: what a start must read.
 const INDEX_BATCH_DATA_BYTES: u32 = 16 << 20;
-/// A buffer that grew beyond this is given back after its commit.
-const BUFFER_BYTES_KEPT: usize = 1 << 20;
+/// A buffer that grew beyond this is given back after its commit,
+const BUFFER_BYTES_KEPT: usize = 256 << 10;
+/// and kept for the next big commit, whosever that is, if it is not beyond this.
+const SPARE_BYTES_MAX: usize = 8 << 20;
 
 impl<D: Disk> Namespace<D> {
     /// SET. Sequential mode: an empty key makes the next id, which `last_id` returns.
@@ -168,6 +170,7 @@ impl<D: Disk> Namespace<D> {
                 totals: self.totals,
                 entries: 0,
             });
+            self.take_spare();
         }
         let place = Place {
             file: self.manifest.last,
@@ -320,10 +323,27 @@ impl<D: Disk> Namespace<D> {
         let end = u64::from(self.written);
         self.active_mut().bytes = end;
         self.buffer.clear();
-        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
-            self.buffer = Vec::new();
-        }
+        self.give_spare();
         Ok(())
+    }
+
+    /// Write into the room that the last big commit left.
+    fn take_spare(&mut self) {
+        let spare = &mut *self.settings.spare.borrow_mut();
+        if self.buffer.is_empty() && spare.capacity() > self.buffer.capacity() {
+            std::mem::swap(spare, &mut self.buffer);
+        }
+    }
+
+    fn give_spare(&mut self) {
+        if self.buffer.capacity() <= BUFFER_BYTES_KEPT {
+            return;
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let spare = &mut *self.settings.spare.borrow_mut();
+        if (spare.capacity()..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
+            self.buffer = std::mem::replace(spare, buffer);
+        }
     }
 
     /// Remove what a failed write left, durably: it would look like records after shorter ones.

@@ -128,10 +128,12 @@ def text(settings: Settings) -> str:
 def server_options(settings: Settings) -> str:
     """How a server is watched.
 
-    By its own checks, and by what happens to the requests it is given.
+    By its own checks, and by what happens to the requests it is given. One that is down is looked
+    at more often: it may be a container that has just begun, for whose page somebody waits.
     """
     interval = settings.check_interval_ms
+    quick = max(100, interval // 4)
     return (
-        f"check inter {interval}ms fastinter {max(100, interval // 4)}ms fall 2 rise 1 "
+        f"check inter {interval}ms fastinter {quick}ms downinter {quick}ms fall 2 rise 1 "
         "observe layer4 error-limit 2 on-error mark-down"
     )

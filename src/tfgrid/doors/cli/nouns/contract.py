@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -227,8 +228,8 @@ _SIGN_EXAMPLES: Final = (
 @click.argument("name", shell_complete=complete("contract"))
 @click.option("--reason", default="", help="Kept with the signature.")
 def sign_contract(settings: Settings, name: str, reason: str) -> None:
-    """Approve a contract as --as; what is signed is exactly the plan's hash."""
-    _sign(settings, name, "deploy", "approve", reason)
+    """Approve a contract as --as; what is signed is exactly the plan's hash, shown before."""
+    _sign(settings, name, "deploy", "approve", reason, question="Sign it?")
 
 
 @leaf(
@@ -243,7 +244,7 @@ def sign_contract(settings: Settings, name: str, reason: str) -> None:
 @click.option("--reason", default="", help="Kept with the signature.")
 def reject_contract(settings: Settings, name: str, reason: str) -> None:
     """Say no to a contract as --as."""
-    _sign(settings, name, "deploy", "reject", reason)
+    _sign(settings, name, "deploy", "reject", reason, question="Reject it?")
 
 
 @leaf(
@@ -258,9 +259,8 @@ def reject_contract(settings: Settings, name: str, reason: str) -> None:
 @click.option("--wait/--no-wait", default=True, help="Wait until all is removed (default: wait).")
 def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> None:
     """Sign the deletion of a contract as --as; with its quorum, nodes remove all they made."""
-    if not settings.dry_run:
-        confirm(settings, f"Remove {name} and what its containers hold?")
-    answer = _sign(settings, name, "delete", "approve", reason)
+    question = f"Remove {name} and what its containers hold?"
+    answer = _sign(settings, name, "delete", "approve", reason, question=question)
     if settings.dry_run:
         return
     if answer.approved < answer.needed:
@@ -275,8 +275,15 @@ def cancel_contract(settings: Settings, name: str, reason: str, wait: bool) -> N
 
 def _sign(
     settings: Settings, name: str, action: Literal["deploy", "delete"],
-    decision: Literal["approve", "reject"], reason: str,
+    decision: Literal["approve", "reject"], reason: str, *, question: str,
 ) -> answers.Signed:  # fmt: skip
+    if not settings.dry_run and not settings.yes:
+        only_look = dataclasses.replace(settings, dry_run=True)
+        before = asyncio.run(sign(only_look, name, action=action, decision=decision))
+        say(settings, _unsigned_text(before))
+        confirm(settings, question)
+        # The very contract that was shown, whatever is called so meanwhile.
+        name = before.contract
     answer = asyncio.run(sign(settings, name, action=action, decision=decision, reason=reason))
     show(settings, answer, lambda a: _signed_text(a, signed=not settings.dry_run))
     if settings.dry_run:
@@ -291,18 +298,30 @@ def _sign(
 
 
 def _signed_text(answer: answers.Signed, *, signed: bool) -> str:
-    verb = {"deploy": "deploying", "delete": "deleting"}[answer.action]
-    price = f", {units.money_text(answer.price_per_day)} per day" if answer.price_per_day else ""
-    what = f"  sha256:{answer.subject}\n  {', '.join(answer.places)}{price}"
-    who = f"{answer.identity} ({answer.role})"
     if not signed:
-        return (
-            f"{who} would {answer.decision} {verb} {answer.name}, which is {answer.phase} "
-            f"with {answer.approved}/{answer.needed}; nothing was signed\n{what}"
-        )
+        return _unsigned_text(answer, "; nothing was signed")
     done = "approves" if answer.decision == "approve" else "rejects"
     count = f"{answer.approved}/{answer.needed}"
-    return f"{who} {done} {verb} {answer.name}: {count}, {answer.phase}\n{what}"
+    return (
+        f"{answer.identity} ({answer.role}) {done} {_DOING[answer.action]} {answer.name}: "
+        f"{count}, {answer.phase}\n{_subject_text(answer)}"
+    )
+
+
+def _unsigned_text(answer: answers.Signed, end: str = "") -> str:
+    return (
+        f"{answer.identity} ({answer.role}) would {answer.decision} {_DOING[answer.action]} "
+        f"{answer.name}, which is {answer.phase} with {answer.approved}/{answer.needed}{end}\n"
+        f"{_subject_text(answer)}"
+    )
+
+
+def _subject_text(answer: answers.Signed) -> str:
+    price = f", {units.money_text(answer.price_per_day)} per day" if answer.price_per_day else ""
+    return f"  sha256:{answer.subject}\n  {', '.join(answer.places)}{price}"
+
+
+_DOING: Final = {"deploy": "deploying", "delete": "deleting"}
 
 
 async def sign(
