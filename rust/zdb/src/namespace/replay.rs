@@ -44,10 +44,10 @@ impl<D: Disk> Namespace<D> {
         }
         let old = self.replay(&entry, Some(key))?;
         let mut freed = 0;
-        // A version before that is gone may still be in the totals.
-        self.totals.inexact |= old.is_none() && meta.parent.is_some();
+        let own = old.is_some_and(|old| old.place() == meta.parent);
+        // A version before that is gone may still be in the totals, whether an older one is found instead or none.
+        self.totals.inexact |= !own && meta.parent.is_some();
         if let Some(old) = old {
-            let own = old.place() == meta.parent;
             let known = self.lengths.of(old.place(), key.len()).filter(|_| own);
             match known.map_or_else(|| self.length_at(old.place()), Some) {
                 Some(length) => freed = u64::from(length),
