@@ -2,7 +2,7 @@
 
 use tfgrid_zdb::{
     Disk, DiskFile, Engine, Faults, HistoryPolicy, Mode, Options, Root, Scratch, SimulatedDisk,
-    DEFAULT_NAMESPACE,
+    SyncMode, DEFAULT_NAMESPACE,
 };
 
 fn open(disk: &SimulatedDisk, mode: Mode) -> (Engine<SimulatedDisk>, tfgrid_zdb::Report) {
@@ -258,5 +258,39 @@ fn a_version_found_instead_of_the_dropped_one_does_not_count() {
         let id = engine.find(DEFAULT_NAMESPACE).expect("there");
         let found = engine.namespace(id).expect("there").stats().payload_bytes;
         assert_eq!(found, expected, "{steps} steps, then {more}");
+    }
+}
+
+/// An orderly end makes durable what was written before a kill too, although the index file knows it already.
+#[test]
+fn what_was_written_before_a_kill_is_durable_after_an_orderly_end() {
+    const KEYS: u32 = 5_000;
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new(seed);
+        let open = || {
+            let options = Options {
+                sync: SyncMode::None,
+                ..Options::new([9; 16])
+            };
+            Engine::open(disk.clone(), options, 0).expect("opens").0
+        };
+        let mut engine = open();
+        let id = engine.find(DEFAULT_NAMESPACE).expect("there");
+        for number in 0..KEYS {
+            let namespace = engine.namespace_mut(id).expect("there");
+            namespace
+                .set(&number.to_be_bytes(), b"value", 1)
+                .expect("written");
+        }
+        assert!(engine.commit(0).is_empty());
+        let index = engine.namespace(id).expect("there").stats().index_bytes;
+        assert!(index > u64::from(KEYS) * 16, "the index file covers it");
+        drop(engine);
+        open().close().expect("closed");
+        disk.cut_power();
+        let engine = open();
+        let id = engine.find(DEFAULT_NAMESPACE).expect("there");
+        let found = engine.namespace(id).expect("there").stats().entries;
+        assert_eq!(found, u64::from(KEYS), "seed {seed}");
     }
 }

@@ -187,17 +187,12 @@ impl<D: Disk> Namespace<D> {
         }
         let aligned = good_end.max(SEGMENT_HEADER_BYTES);
         self.totals.end = aligned;
-        let covered = self
-            .indexes
-            .last()
-            .and_then(Option::as_ref)
-            .map_or(0, Index::covered);
-        let durable = if self.unsynced_since_ms.is_some() {
-            covered
-        } else {
-            aligned
+        // What the index covers need not be durable: with `SyncMode::None` it is written for what is written.
+        let durable = match self.unsynced_since_ms {
+            Some(_) => SEGMENT_HEADER_BYTES,
+            None => aligned,
         };
-        (self.written, self.synced) = (aligned, durable.min(aligned));
+        (self.written, self.synced) = (aligned, durable);
         self.active_mut().bytes = u64::from(aligned);
         Ok(())
     }
