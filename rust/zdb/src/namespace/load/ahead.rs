@@ -180,8 +180,10 @@ pub(in crate::namespace) struct Lengths {
 #[derive(Debug)]
 struct FileLengths {
     file: u32,
-    /// Offsets with bytes of padding in the lower three bits, ascending.
+    /// Offsets with bytes of padding in the lower three bits, ascending; where something else begins too.
     records: Vec<u32>,
+    /// Offsets of what is no record, ascending.
+    others: Vec<u32>,
     end: u32,
 }
 
@@ -190,8 +192,12 @@ impl Lengths {
     pub(in crate::namespace) fn push(&mut self, header: &RecordHeader) {
         let Place { file, offset } = header.meta.place;
         if self.files.last().map(|one| one.file) != Some(file) {
-            let (records, end) = (Vec::new(), offset);
-            self.files.push(FileLengths { file, records, end });
+            self.files.push(FileLengths {
+                file,
+                records: Vec::new(),
+                others: Vec::new(),
+                end: offset,
+            });
         }
         if self.count >= LENGTHS_MAX {
             self.count -= self.files.remove(0).records.len();
@@ -201,8 +207,9 @@ impl Lengths {
         };
         let before = known.records.len();
         if known.end != offset {
-            // What is between is no record, and the one before ends where it does.
+            // What is between ends the record before, and may be named as a version that was lost.
             known.records.push(known.end);
+            known.others.push(known.end);
         }
         let length = RECORD_HEADER_BYTES + header.key_bytes + header.meta.length as usize;
         let padding = header.total() - length;
@@ -217,8 +224,16 @@ impl Lengths {
             .files
             .binary_search_by_key(&place.file, |one| one.file)
             .ok()?;
-        let FileLengths { records, end, .. } = &self.files[index];
+        let FileLengths {
+            records,
+            others,
+            end,
+            ..
+        } = &self.files[index];
         let at = find(records, place.offset, *end)?;
+        if others.binary_search(&place.offset).is_ok() {
+            return None;
+        }
         let next = records.get(at + 1).map_or(*end, |next| next & !7);
         let padding = records[at] & 7;
         let head = RECORD_HEADER_BYTES as u32 + key_bytes as u32;
@@ -290,6 +305,12 @@ mod tests {
             assert_eq!(known, Some(record.meta.length), "{record:?}");
             let offset = offset + 8; // still inside the record
             assert_eq!(lengths.of(Place { file, offset }, 1), None);
+            let offset = record.meta.place.offset + record.total() as u32; // a hole, or the next
+            let next = records
+                .iter()
+                .any(|r| r.meta.place == Place { file, offset });
+            let known = lengths.of(Place { file, offset }, 1);
+            assert!(next || known.is_none(), "{record:?}");
         }
         assert_eq!(
             lengths.of(
