@@ -17,7 +17,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from bench.meters import cpu_seconds
+from tfgrid.capacity import zdb
 
 __all__ = [
     "Kind",
@@ -132,7 +132,7 @@ def _command(kind: Kind, folder: Path, port: int) -> list[str]:
                     str(folder), "--save", "", "--appendonly", "yes",
                     "--appendfsync", kind.sync]  # fmt: skip
         case "zdb":
-            return [sys.executable, "-m", "tfgrid.capacity.zdb", "--data", str(folder / "d"),
+            return [*zdb.PROGRAM, "--data", str(folder / "d"),
                     "--index", str(folder / "i"), "--listen", "127.0.0.1", "--port", str(port),
                     "--sync", kind.sync, "--mode", kind.mode,
                     "--cache", str(kind.cache_bytes)]  # fmt: skip

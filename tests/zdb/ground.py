@@ -9,7 +9,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -94,7 +93,7 @@ class Running:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         folder = self.folder
-        argv = [*self.prefix, sys.executable, "-m", "tfgrid.capacity.zdb", "--data",
+        argv = [*self.prefix, *zdb.PROGRAM, "--data",
                 str(folder / "data"), "--index", str(folder / "index"), *self.options]  # fmt: skip
         if not {"--socket", "--private", "--port"} & set(self.options):
             argv += ["--listen", "127.0.0.1", "--port", "0"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,7 +212,7 @@ def test_directories_have_one_server(tmp_path: Path) -> None:
     """A second server on the same directories ends with a reason and touches nothing."""
     with serving(tmp_path) as server:
         second = subprocess.run(
-            [sys.executable, "-m", "tfgrid.capacity.zdb", "--data", str(tmp_path / "data"),
+            [*zdb.PROGRAM, "--data", str(tmp_path / "data"),
              "--index", str(tmp_path / "index"), "--listen", "127.0.0.1", "--port", "0"],
             capture_output=True, text=True, timeout=20, check=False,
         )  # fmt: skip

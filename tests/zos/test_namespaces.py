@@ -103,7 +103,7 @@ class Node:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 words = path.read_bytes().split(b"\0")
-                if b"tfgrid.capacity.zdb" in words and str(self.folder).encode() in b" ".join(
+                if os.fsencode(zdb.PROGRAM[-1]) in words and str(self.folder).encode() in b" ".join(
                     words
                 ):
                     found.add(int(path.parent.name))

@@ -14,6 +14,7 @@ import pytest
 from tests.zos.ground import Ground, ground
 from tests.zos.tenants import Tenant, answer
 from tfgrid.agents import zos
+from tfgrid.capacity import zdb
 from tfgrid.core.ids import ContractId
 from tfgrid.ledger import contract
 
@@ -119,7 +120,9 @@ def servers(here: Ground) -> set[int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if b"tfgrid.capacity.zdb" in words and here.config.name.encode() in b" ".join(words):
+            if os.fsencode(zdb.PROGRAM[-1]) in words and here.config.name.encode() in b" ".join(
+                words
+            ):
                 found.add(int(path.parent.name))
     return found
 

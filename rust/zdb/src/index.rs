@@ -18,8 +18,10 @@ pub const PAGE_ENTRIES: usize = (PAGE_BYTES - PAGE_HEADER_BYTES) / ENTRY_BYTES;
 const PAGE_HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 16;
 const MAGIC: &[u8; 8] = b"TFZDBidx";
-/// Room for entries that is kept after a batch was written.
-const KEPT_ENTRIES: usize = 8192;
+/// Pages that are written together: what a batch comes to, and no more memory than that.
+const WRITTEN_PAGES: usize = 17;
+/// Room for entries that is kept after a batch was written, sixteen bytes each.
+const ROOM_ENTRIES: usize = 8192;
 /// How often to guess where an entry is before halving.
 const GUESSES_MAX: usize = 4;
 
@@ -56,7 +58,36 @@ pub struct Totals {
     pub inexact: bool,
 }
 
+/// An entry that waits to be written, or is on a page that is not full.
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    mark: u32,
+    packed: u32,
+    parent: Location,
+}
+
+impl Recent {
+    fn new(entry: &Entry) -> Self {
+        let (mark, packed, parent) = (entry.mark, entry.location.packed(), entry.parent);
+        Self {
+            mark,
+            packed,
+            parent,
+        }
+    }
+}
+
+/// What was true after so many of the recent entries.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    count: usize,
+    totals: Totals,
+}
+
 /// Writes the index file of one data file; keeps what is not written yet.
+///
+/// Totals are three times as long as an entry, so they are kept only where a page may end: where one is full,
+/// where a sync will have made everything before durable (`keep`), and after the last entry.
 #[derive(Debug)]
 pub struct Index<F> {
     handle: F,
@@ -64,8 +95,12 @@ pub struct Index<F> {
     first_id: u64,
     /// Pages that are full and on disk, after the header page.
     full_pages: u64,
-    /// Entries after those, each with the totals after it.
-    recent: Vec<(Entry, Totals)>,
+    /// Entries after those.
+    recent: Vec<Recent>,
+    /// Ascending; of entries that are not on disk.
+    kept: Vec<Kept>,
+    /// What was true after the last of them.
+    last: Totals,
     /// How many of them are on disk too.
     written: usize,
     /// Where the data that the file covers ends; 0 while it covers nothing.
@@ -89,6 +124,8 @@ impl<F: DiskFile> Index<F> {
             first_id,
             full_pages: 0,
             recent: Vec::new(),
+            kept: Vec::new(),
+            last: Totals::default(),
             written: 0,
             covered: 0,
         })
@@ -101,7 +138,7 @@ impl<F: DiskFile> Index<F> {
         handle: F,
         uid: Uid,
         file: u32,
-        visit: &mut dyn FnMut(&Entry),
+        visit: &mut impl FnMut(&Entry),
     ) -> io::Result<Option<(Self, Option<Totals>, bool)>> {
         let seed = uid.file_seed(file);
         let length = handle.length()?;
@@ -120,6 +157,8 @@ impl<F: DiskFile> Index<F> {
             first_id,
             full_pages: 0,
             recent: Vec::new(),
+            kept: Vec::new(),
+            last: Totals::default(),
             written: 0,
             covered: 0,
         };
@@ -139,10 +178,11 @@ impl<F: DiskFile> Index<F> {
                     let entry = decode_entry(entry, file);
                     visit(&entry);
                     if count < PAGE_ENTRIES {
-                        index.recent.push((entry, after));
+                        index.recent.push(Recent::new(&entry));
                     }
                 }
                 totals = Some(after);
+                index.last = after;
                 index.covered = after.end;
                 if count < PAGE_ENTRIES {
                     clean &= (number + 1) * PAGE_BYTES as u64 >= length;
@@ -179,7 +219,8 @@ impl<F: DiskFile> Index<F> {
 
     /// Bytes of memory in use.
     pub fn memory_bytes(&self) -> usize {
-        self.recent.capacity() * std::mem::size_of::<(Entry, Totals)>()
+        self.recent.capacity() * std::mem::size_of::<Recent>()
+            + self.kept.capacity() * std::mem::size_of::<Kept>()
     }
 
     /// How many entries wait to be written.
@@ -193,46 +234,91 @@ impl<F: DiskFile> Index<F> {
     }
 
     /// The next entry.
+    #[inline]
     pub fn push(&mut self, entry: Entry, totals: Totals) {
-        self.recent.push((entry, totals));
+        if self.recent.len() % PAGE_ENTRIES == 0 {
+            self.keep();
+        }
+        self.recent.push(Recent::new(&entry));
+        self.last = totals;
     }
 
     /// Correct the totals after the last entry.
+    #[inline]
     pub fn amend(&mut self, totals: Totals) {
-        if let Some(last) = self.recent.last_mut() {
-            last.1 = totals;
+        self.last = totals;
+    }
+
+    /// Remember what is true now: up to here entries may be written before later ones.
+    pub fn keep(&mut self) {
+        let (count, totals) = (self.recent.len(), self.last);
+        if count <= self.written {
+            return;
         }
+        if self.kept.last().map(|kept| kept.count) == Some(count) {
+            self.kept.pop();
+        }
+        self.kept.push(Kept { count, totals });
     }
 
-    /// Forget the last entries, which were never written.
-    pub fn pop(&mut self, count: usize) {
-        let keep = (self.recent.len() - count).max(self.written);
-        self.recent.truncate(keep);
+    /// Forget the last entries, which were never written; what was true before them is true again.
+    pub fn pop(&mut self, count: usize, totals: Totals) {
+        let left = (self.recent.len() - count).max(self.written);
+        self.recent.truncate(left);
+        self.kept.retain(|kept| kept.count <= left);
+        self.last = totals;
     }
 
-    /// Write the entries of records that end at or before `end`, with one call.
+    /// How many entries are of records that end at or before `end`, as far as that is known, and what was
+    /// true after them.
+    fn ready(&self, end: u32) -> Kept {
+        let (count, totals) = (self.recent.len(), self.last);
+        let all = Some(Kept { count, totals }).filter(|all| all.totals.end <= end);
+        let kept = || self.kept.iter().rev().find(|kept| kept.totals.end <= end);
+        all.or_else(|| kept().copied()).unwrap_or(Kept {
+            count: self.written,
+            totals,
+        })
+    }
+
+    /// Write the entries of records that end at or before `end`, a few pages with a call.
     pub fn write(&mut self, end: u32) -> io::Result<()> {
-        let ready = self.recent.partition_point(|(_, totals)| totals.end <= end);
+        let Kept {
+            count: ready,
+            totals: after,
+        } = self.ready(end);
         if ready <= self.written {
             return Ok(());
         }
-        let mut bytes = Vec::with_capacity(ready.div_ceil(PAGE_ENTRIES) * PAGE_BYTES);
-        for (number, entries) in
-            (self.full_pages + 1..).zip(self.recent[..ready].chunks(PAGE_ENTRIES))
-        {
-            bytes.extend_from_slice(&encode_page(entries, self.seed, number));
+        let pages = self.recent[..ready].chunks(PAGE_ENTRIES);
+        let mut ends = self
+            .kept
+            .iter()
+            .filter(|kept| kept.count % PAGE_ENTRIES == 0);
+        let mut bytes = Vec::with_capacity(pages.len().min(WRITTEN_PAGES) * PAGE_BYTES);
+        let (mut number, mut left) = (self.full_pages + 1, pages.len());
+        for entries in pages {
+            let full = ends.next().map_or(after, |kept| kept.totals);
+            left -= 1;
+            let totals = if left == 0 { after } else { full };
+            bytes.extend_from_slice(&encode_page(entries, totals, self.seed, number));
+            number += 1;
+            if left == 0 || bytes.len() >= WRITTEN_PAGES * PAGE_BYTES {
+                let at = number * PAGE_BYTES as u64 - bytes.len() as u64;
+                write_all(&self.handle, &bytes, at)?;
+                bytes.clear();
+            }
         }
-        write_all(
-            &self.handle,
-            &bytes,
-            (self.full_pages + 1) * PAGE_BYTES as u64,
-        )?;
-        self.covered = self.recent[ready - 1].1.end;
-        let full = ready / PAGE_ENTRIES;
-        self.full_pages += full as u64;
-        self.recent.drain(..full * PAGE_ENTRIES);
-        self.written = ready - full * PAGE_ENTRIES;
-        self.recent.shrink_to(KEPT_ENTRIES);
+        self.covered = after.end;
+        let full = ready - ready % PAGE_ENTRIES;
+        self.full_pages += (full / PAGE_ENTRIES) as u64;
+        self.recent.drain(..full);
+        self.written = ready - full;
+        self.recent.shrink_to(ROOM_ENTRIES);
+        self.kept.retain(|kept| kept.count > ready);
+        for kept in &mut self.kept {
+            kept.count -= full;
+        }
         Ok(())
     }
 
@@ -289,7 +375,12 @@ impl<F: DiskFile> Index<F> {
     fn entry(&self, number: u64, file: u32) -> io::Result<Entry> {
         let on_disk = self.full_pages * PAGE_ENTRIES as u64;
         if let Some(recent) = number.checked_sub(on_disk) {
-            return Ok(self.recent[recent as usize].0);
+            let recent = self.recent[recent as usize];
+            return Ok(Entry {
+                mark: recent.mark,
+                location: Location::unpack(file, recent.packed),
+                parent: recent.parent,
+            });
         }
         let (page, slot) = (
             1 + number / PAGE_ENTRIES as u64,
@@ -335,6 +426,11 @@ pub fn read_page(handle: &impl DiskFile, seed: u32, number: u64, file: u32) -> i
     Ok(Page::Good(entries, totals))
 }
 
+/// How many entries an index file of so many bytes may have.
+pub fn entries_max(bytes: u64) -> u64 {
+    (bytes / PAGE_BYTES as u64).saturating_sub(1) * PAGE_ENTRIES as u64
+}
+
 /// The id that was next when an index file began.
 pub fn first_id(handle: &impl DiskFile) -> io::Result<u64> {
     let mut head = [0; 24];
@@ -342,9 +438,8 @@ pub fn first_id(handle: &impl DiskFile) -> io::Result<u64> {
     Ok(u64_at(&head, 16))
 }
 
-fn encode_page(entries: &[(Entry, Totals)], seed: u32, number: u64) -> [u8; PAGE_BYTES] {
+fn encode_page(entries: &[Recent], totals: Totals, seed: u32, number: u64) -> [u8; PAGE_BYTES] {
     let mut page = [0; PAGE_BYTES];
-    let totals = entries.last().map(|last| last.1).unwrap_or_default();
     page[4..8].copy_from_slice(&(entries.len() as u32).to_le_bytes());
     page[8..16].copy_from_slice(&totals.entries.to_le_bytes());
     page[16..24].copy_from_slice(&totals.payload_bytes.to_le_bytes());
@@ -352,12 +447,12 @@ fn encode_page(entries: &[(Entry, Totals)], seed: u32, number: u64) -> [u8; PAGE
     page[32..36].copy_from_slice(&totals.end.to_le_bytes());
     page[36..40].copy_from_slice(&totals.last.to_le_bytes());
     page[40] = u8::from(totals.inexact);
-    for (bytes, (entry, _)) in page[PAGE_HEADER_BYTES..]
+    for (bytes, entry) in page[PAGE_HEADER_BYTES..]
         .chunks_mut(ENTRY_BYTES)
         .zip(entries)
     {
         bytes[..4].copy_from_slice(&entry.mark.to_le_bytes());
-        bytes[4..8].copy_from_slice(&entry.location.packed().to_le_bytes());
+        bytes[4..8].copy_from_slice(&entry.packed.to_le_bytes());
         bytes[8..12].copy_from_slice(&entry.parent.place().file.to_le_bytes());
         bytes[12..].copy_from_slice(&entry.parent.packed().to_le_bytes());
     }
@@ -419,4 +514,95 @@ pub const NOWHERE: Location = Location::nowhere();
 /// Whether a location is one.
 pub fn is_some(location: Location) -> bool {
     location.place() != Place::NONE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Disk, Root, SimulatedDisk};
+
+    const UID: Uid = Uid([7; 16]);
+
+    /// What is true after so many entries: any figures, but those of no other count.
+    fn totals(count: u32) -> Totals {
+        Totals {
+            entries: u64::from(count),
+            payload_bytes: u64::from(count) * 3,
+            next_id: u64::from(count) + 1,
+            end: 64 + count * 48,
+            last: 64 + count * 48 - 48,
+            inexact: false,
+        }
+    }
+
+    fn entry(count: u32) -> Entry {
+        Entry {
+            mark: count,
+            location: Location::unpack(0, totals(count).last),
+            parent: NOWHERE,
+        }
+    }
+
+    fn opened(disk: &SimulatedDisk) -> (u32, Option<Totals>) {
+        let (mut count, handle) = (0, disk.open(Root::Index, "i0", false));
+        let opened = Index::open(handle.expect("there"), UID, 0, &mut |found| {
+            count += 1;
+            assert_eq!(*found, entry(count));
+        });
+        let (_, totals, clean) = opened.expect("readable").expect("good");
+        assert!(clean);
+        (count, totals)
+    }
+
+    /// Wherever what may be written ends, the entries up to there are, and every page has its own totals.
+    #[test]
+    fn pages_have_the_totals_after_their_last_entry() {
+        let disk = SimulatedDisk::new(1);
+        let handle = disk.open(Root::Index, "i0", true).expect("made");
+        let mut index = Index::begin(handle, UID, 0, Mode::User, 0).expect("begun");
+        let (mut durable, mut pushed) = (0, 0);
+        for step in [1, 252, 1, 253, 700, 3, 0, 9000, 44] {
+            for _ in 0..step {
+                pushed += 1;
+                index.push(entry(pushed), totals(pushed - 1));
+                index.amend(totals(pushed));
+            }
+            index.keep();
+            // One that is taken back.
+            index.push(entry(pushed + 1), totals(pushed + 1));
+            index.pop(1, totals(pushed));
+            index.push(entry(pushed + 1), totals(pushed + 1));
+            index.write(totals(durable).end).expect("written");
+            assert!(index.covered() <= totals(durable).end, "{pushed}");
+            index.write(totals(pushed).end).expect("written");
+            durable = pushed;
+            pushed += 1;
+            assert_eq!(opened(&disk), (durable, Some(totals(durable))));
+            assert_eq!(index.waiting(), 1);
+        }
+        let handle = disk.open(Root::Index, "i0", false).expect("there");
+        for number in 1..=durable as usize / PAGE_ENTRIES {
+            let page = read_page(&handle, UID.file_seed(0), number as u64, 0).expect("readable");
+            let Page::Good(entries, found) = page else {
+                panic!("{page:?}");
+            };
+            assert_eq!(entries.len(), PAGE_ENTRIES);
+            assert_eq!(found, totals((number * PAGE_ENTRIES) as u32));
+        }
+    }
+
+    /// Entries that wait take twenty bytes each, and none once they are written.
+    #[test]
+    fn waiting_takes_little_memory() {
+        let disk = SimulatedDisk::new(1);
+        let handle = disk.open(Root::Index, "i0", true).expect("made");
+        let mut index = Index::begin(handle, UID, 0, Mode::User, 0).expect("begun");
+        for count in 1..=1 << 16 {
+            index.push(entry(count), totals(count));
+        }
+        assert!(index.memory_bytes() < 20 << 16, "{}", index.memory_bytes());
+        index.write(u32::MAX).expect("written");
+        let kept = index.memory_bytes();
+        assert!(kept < 160 << 10, "{kept}");
+    }
 }

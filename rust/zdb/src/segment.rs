@@ -404,7 +404,7 @@ impl<'r> Walk<'r> {
         (position, end): (u32, u32),
         payloads: bool,
     ) -> Self {
-        let window_bytes = if payloads { 1 << 20 } else { 16 << 10 };
+        let window_bytes = if payloads { 256 << 10 } else { 16 << 10 };
         let window = Vec::new();
         Self {
             read,
@@ -461,15 +461,16 @@ impl<'r> Walk<'r> {
     /// # Errors
     /// What the disk says.
     pub fn step(&mut self) -> io::Result<Option<Met<'_>>> {
-        while let Some(void) = self.void_here()? {
-            self.position += void;
-        }
-        let at = self.position;
-        if at >= self.end {
-            return Ok(None);
-        }
-        let Some(header) = self.header(at)? else {
-            return self.hole(at).map(Some);
+        let (at, header) = loop {
+            let at = self.position;
+            if at >= self.end {
+                return Ok(None);
+            }
+            match self.header(at)? {
+                None => return self.hole(at).map(Some),
+                Some(void) if void.void => self.position += void.total() as u32,
+                Some(header) => break (at, header),
+            }
         };
         let total = header.total();
         self.position = at + total as u32;
@@ -482,15 +483,6 @@ impl<'r> Walk<'r> {
         let good = unchecked || payload.map(payload_crc) == Some(header.meta.crc);
         let key = &bytes[RECORD_HEADER_BYTES..key_end];
         Ok(Some(Met::Record { header, key, good }))
-    }
-
-    /// Bytes of the void that begins here, if one does.
-    fn void_here(&mut self) -> io::Result<Option<u32>> {
-        if self.position >= self.end {
-            return Ok(None);
-        }
-        let header = self.header(self.position)?.filter(|header| header.void);
-        Ok(header.map(|header| header.total() as u32))
     }
 
     fn hole(&mut self, from: u32) -> io::Result<Met<'_>> {

@@ -3,9 +3,10 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
 
 use support::{of, Folder};
-use tfgrid_zdb::{Dice, Engine, Options, RealDisk, Scratch, Stats, SyncMode};
+use tfgrid_zdb::{Dice, Engine, Error, Options, RealDisk, Scratch, Stats, SyncMode, Written};
 
 const KEYS: u64 = 20_000;
 /// More than are taken in together.
@@ -87,5 +88,53 @@ fn every_way_ends_the_same() {
             stats.index_bytes >= whole,
             "what was read is written: {stats:?}"
         );
+    }
+}
+
+/// A file that is long enough to be walked over by a thread, damaged in two places: both are told, and every
+/// other record is there.
+#[test]
+fn damage_in_a_long_file_is_told_and_hides_nothing() {
+    const RECORDS: u32 = 20_000;
+    const DAMAGED: [(u32, u64); 2] = [(7_000, 5), (15_000, 100)];
+    let folder = Folder::new();
+    let value = |number: u32| number.to_le_bytes().repeat(150);
+    let mut places = Vec::new();
+    {
+        let (mut engine, _) = folder.open(options(SyncMode::Group));
+        for number in 0..RECORDS {
+            let done = of(&mut engine).set(&number.to_be_bytes(), &value(number), 1);
+            let Ok(Written::Stored(place)) = done else {
+                panic!("{done:?}");
+            };
+            places.push(place);
+            if number % 100 == 0 {
+                assert!(engine.commit(0).is_empty());
+            }
+        }
+        assert!(engine.commit(0).is_empty());
+    }
+    std::fs::remove_file(folder.file("index", "i0")).expect("removed");
+    let data = std::fs::OpenOptions::new()
+        .write(true)
+        .open(folder.file("data", "d0"));
+    let data = data.expect("there");
+    for (number, inside) in DAMAGED {
+        let at = u64::from(places[number as usize].offset) + inside;
+        data.write_all_at(b"\xa5\x5a", at).expect("damaged");
+    }
+    let (mut engine, report) = folder.open(options(SyncMode::Group));
+    let lost: Vec<_> = report.losses.iter().filter(|loss| loss.lost).collect();
+    let offsets: Vec<_> = lost.iter().map(|loss| loss.offset).collect();
+    let expected = DAMAGED.map(|(number, _)| u64::from(places[number as usize].offset));
+    assert_eq!(offsets, expected, "{report:?}");
+    let mut scratch = Scratch::default();
+    for number in 0..RECORDS {
+        let found = of(&mut engine).get(&number.to_be_bytes(), &mut scratch);
+        let found = found.map(|record| record.map(|record| record.payload.to_vec()));
+        match DAMAGED.map(|(damaged, _)| damaged).contains(&number) {
+            true => assert!(matches!(found, Ok(None) | Err(Error::Damaged { .. }))),
+            false => assert_eq!(found, Ok(Some(value(number)))),
+        }
     }
 }

@@ -10,9 +10,14 @@ from tests.zdb.ground import Error, Wire, request, serving
 keys = 3000
 
 
+def value(number: int) -> bytes:
+    """So long that the file is read beside the loop that takes it in."""
+    return f"value {number} ".encode() * 300
+
+
 def fill(wire: Wire) -> None:
-    """So many keys that they lie in dozens of sectors, and another namespace."""
-    wire.send(b"".join(request("SET", f"k{number}", f"value {number}") for number in range(keys)))
+    """So many keys that they lie in thousands of sectors, and another namespace."""
+    wire.send(b"".join(request("SET", f"k{number}", value(number)) for number in range(keys)))
     assert [wire.reply() for _ in range(keys)][-1] == f"k{keys - 1}".encode()
     assert wire("NSNEW", "other") == "OK"
 
@@ -23,7 +28,7 @@ def values(wire: Wire) -> tuple[int, int]:
     good = errors = 0
     for number in range(keys):
         reply = wire.reply()
-        assert isinstance(reply, Error) or reply in (None, f"value {number}".encode())
+        assert isinstance(reply, Error) or reply in (None, value(number))
         good += reply is not None and not isinstance(reply, Error)
         errors += isinstance(reply, Error)
     return good, errors

@@ -87,6 +87,7 @@ impl Overlay {
 
 impl Disk for Overlay {
     type File = OverlayFile;
+    const READS_BESIDE: bool = true;
 
     fn open(&self, root: Root, path: &str, create: bool) -> io::Result<OverlayFile> {
         let name = (root, path.to_owned());

@@ -61,6 +61,9 @@ pub trait Disk: Debug {
     /// An open file.
     type File: DiskFile;
 
+    /// Whether a thread may read a file while the engine goes on; never where chance decides what a call does.
+    const READS_BESIDE: bool;
+
     /// Open a file for reading and writing; with `create` it must not exist yet (mode 0600).
     ///
     /// # Errors

@@ -71,6 +71,7 @@ fn make_folder(path: &Path, parents: bool) -> io::Result<()> {
 
 impl Disk for RealDisk {
     type File = File;
+    const READS_BESIDE: bool = true;
 
     fn open(&self, root: Root, path: &str, create: bool) -> io::Result<File> {
         let mut options = OpenOptions::new();

@@ -310,6 +310,7 @@ impl State {
 
 impl Disk for SimulatedDisk {
     type File = SimulatedFile;
+    const READS_BESIDE: bool = false;
 
     fn open(&self, root: Root, path: &str, create: bool) -> io::Result<SimulatedFile> {
         let mut state = self.lock();

@@ -14,7 +14,7 @@ use crate::{Disk, DiskFile, Error, NamespaceId, Result, Root, SyncMode};
 
 /// Bytes after which a sync begins before its time, so that the disk does not rest while much waits.
 const SYNC_BYTES: u32 = 32 << 20;
-/// Index entries that may wait for a sync that is under way, some 32 MiB: beyond it writes wait too.
+/// Index entries that may wait for a sync that is under way, some 8 MiB: beyond it writes wait too.
 const ENTRIES_MAX: usize = 8 * INDEX_WAITING_MAX;
 
 /// An fsync that was begun: run it anywhere, then hand it back with what came of it to `Engine::end_sync`.
@@ -88,6 +88,7 @@ impl<D: Disk> Namespace<D> {
             since_ms,
         };
         (self.beside.under_way, self.beside.begun) = (Some(span), Some(span));
+        self.active_index().keep();
         self.unsynced_since_ms = None;
         true
     }

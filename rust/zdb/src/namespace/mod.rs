@@ -1,13 +1,12 @@
 //! One namespace: its properties, its log, its index.
 //!
 //! `write` appends and commits, `beside` syncs while it goes on, `rotate` moves on to another file, `read`
-//! answers (`fetch` reads one record), `walk` lists, `recover` opens (`load` a file, `replay` a record, `bulk`
-//! many), `compact` gives space back, `quota` bounds what is used. Invariants: a place in the table or an index
-//! file is where a record was appended; the table's versions are the newest ones; index entries on disk are of
+//! answers (`fetch` reads one record), `walk` lists, `recover` opens (`load` a file, `replay` a record),
+//! `compact` gives space back, `quota` bounds what is used. Invariants: a place in the table or an index file
+//! is where a record was appended; the table's versions are the newest ones; index entries on disk are of
 //! durable records; what the cache holds of the last file ends at `written`.
 
 mod beside;
-mod bulk;
 mod compact;
 mod fetch;
 mod load;
@@ -113,6 +112,8 @@ pub struct Namespace<D: Disk> {
     shrunk_from: u64,
     table: Table,
     totals: Totals,
+    /// While opening: of records that were read.
+    lengths: load::Lengths,
     /// Records that are not written yet, from `written` on.
     buffer: Vec<u8>,
     /// End of what is written to the last data file.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::rotate::begin_files;
-use super::{beside, compact, Counters, Namespace, Settings};
+use super::{beside, compact, load, Counters, Namespace, Settings};
 use crate::canary::{sings, Canary};
 use crate::format::{SegmentHeader, Uid, SEGMENT_HEADER_BYTES};
 use crate::index::Totals;
@@ -68,6 +68,7 @@ impl<D: Disk> Namespace<D> {
             shrunk_from: 0,
             table: Table::new(),
             totals: Totals::default(),
+            lengths: load::Lengths::default(),
             buffer: Vec::new(),
             // While loading everything is on disk.
             written: u32::MAX,
@@ -244,6 +245,7 @@ impl<D: Disk> Namespace<D> {
         for file in self.manifest.first..=self.manifest.last {
             sound = self.load_file(file, report)?;
         }
+        self.lengths = load::Lengths::default();
         if self.totals.inexact {
             self.measure()?;
         }

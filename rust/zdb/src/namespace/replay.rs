@@ -3,7 +3,7 @@
 use super::Namespace;
 use crate::canary::{sings, Canary};
 use crate::format::{RecordHeader, RECORD_HEADER_BYTES};
-use crate::index::{is_some, Entry, Index, NOWHERE};
+use crate::index::{is_some, Entry, Index, Totals, NOWHERE};
 use crate::table::{Class, Location};
 use crate::{Direction, Disk, Error, Mode, Place, Result, Scratch, KEY_BYTES_MAX};
 
@@ -13,10 +13,10 @@ impl<D: Disk> Namespace<D> {
         &mut self,
         header: &RecordHeader,
         key: &[u8],
+        hash: u32,
         indexed: &mut Option<Index<D::File>>,
     ) -> Result<()> {
         let meta = header.meta;
-        let hash = self.manifest.uid.hash(key);
         let class = if meta.deleted {
             Class::TOMBSTONE
         } else {
@@ -44,28 +44,43 @@ impl<D: Disk> Namespace<D> {
         }
         let old = self.replay(&entry, Some(key))?;
         let mut freed = 0;
-        // A version before that is gone may still be in the totals.
-        self.totals.inexact |= old.is_none() && meta.parent.is_some();
+        let own = old.is_some_and(|old| old.place() == meta.parent);
+        // A version before that is gone may still be in the totals, whether an older one is found instead or none.
+        self.totals.inexact |= !own && meta.parent.is_some();
         if let Some(old) = old {
-            match self.fetch(old.place(), 0, &mut Scratch::default()) {
-                Ok(Some(header)) if !header.void => freed = u64::from(header.meta.length),
-                _ => self.totals.inexact = true,
+            let known = self.lengths.of(old.place(), key.len()).filter(|_| own);
+            match known.map_or_else(|| self.length_at(old.place()), Some) {
+                Some(length) => freed = u64::from(length),
+                None => self.totals.inexact = true,
             }
         }
+        self.lengths.push(header);
         let was_live = old.is_some_and(|old| !old.is_tombstone());
-        let totals = &mut self.totals;
-        totals.entries -= u64::from(was_live).min(totals.entries);
-        totals.entries += u64::from(!meta.deleted);
-        totals.payload_bytes = totals.payload_bytes.saturating_sub(freed) + u64::from(meta.length);
-        if self.manifest.mode == Mode::Sequential && !sings(Canary::IdsReused) {
-            totals.next_id += u64::from(!meta.deleted);
-        }
-        totals.last = meta.place.offset;
-        totals.end = meta.place.offset + header.total() as u32;
+        let took_id = self.manifest.mode == Mode::Sequential && !meta.deleted;
+        let took_id = took_id && !sings(Canary::IdsReused);
+        let before = self.totals;
+        // Made anew rather than changed in place: a copy of what was just changed field by field waits for
+        // the table, which is written to before.
+        let totals = Totals {
+            entries: before.entries.saturating_sub(u64::from(was_live)) + u64::from(!meta.deleted),
+            payload_bytes: before.payload_bytes.saturating_sub(freed) + u64::from(meta.length),
+            next_id: before.next_id + u64::from(took_id),
+            end: meta.place.offset + header.total() as u32,
+            last: meta.place.offset,
+            inexact: before.inexact,
+        };
+        self.totals = totals;
         if let Some(indexed) = indexed {
-            indexed.push(entry, *totals);
+            indexed.push(entry, totals);
         }
         Ok(())
+    }
+
+    fn length_at(&self, place: Place) -> Option<u32> {
+        match self.fetch(place, 0, &mut Scratch::default()) {
+            Ok(Some(header)) if !header.void => Some(header.meta.length),
+            _ => None,
+        }
     }
 
     /// Apply one record to the table; returns where the version before it was.

@@ -355,7 +355,10 @@ impl<D: Disk> Namespace<D> {
             .truncate(end)
             .and_then(|()| self.active().handle.sync());
         match cut {
-            Ok(()) => self.synced = self.written,
+            Ok(()) => {
+                self.synced = self.written;
+                self.active_index().keep();
+            }
             Err(error) => self.read_only = Some(format!("{cause}; then cutting failed: {error}")),
         }
     }
@@ -366,6 +369,7 @@ impl<D: Disk> Namespace<D> {
         }
         self.synced = self.written;
         self.unsynced_since_ms = None;
+        self.active_index().keep();
         Ok(())
     }
 
@@ -388,7 +392,7 @@ impl<D: Disk> Namespace<D> {
         }
         if let Some(mark) = self.mark.take() {
             self.totals = mark.totals;
-            self.active_index().pop(mark.entries);
+            self.active_index().pop(mark.entries, mark.totals);
         }
         self.buffer.clear();
         self.written = self.written.min(self.totals.end);

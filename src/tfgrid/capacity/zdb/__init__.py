@@ -3,10 +3,10 @@
 The engine and the server are native (`rust/zdb`, `rust/zdb-server`) and run as a process of their
 own, one per physical device; here is everything around them.
 
-    keeper --starts--> python -m tfgrid.capacity.zdb --enters--> native server
-                                                                  |- sockets: clients
-       Client, AsyncClient --RESP2--------------------------------|- admin socket: the node
-                                                                  `- entrances: tenants
+    keeper --starts--> python zdb/__main__.py --enters--> native server
+                                                           |- sockets: clients
+       Client, AsyncClient --RESP2-------------------------|- admin socket: the node
+                                                           `- entrances: tenants
 
 | name | what it is |
 |---|---|
@@ -17,6 +17,7 @@ own, one per physical device; here is everything around them.
 | `Entrance` | a way into one namespace, on a socket that was handed to the server |
 | `Device`, `Reservation`, `Held` | what a node reserves on a device, and what it finds there |
 | `Settings`, `Server` | how a server is to run; starting and stopping it through a launcher |
+| `PROGRAM` | the words that start its process |
 | `check`, `describe`, `dump`, `mend` | tools for files at rest |
 | `Report`, `Finding`, `Stored`, `StoredKey` | what they answer |
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tfgrid.capacity.zdb.aio import AsyncClient
     from tfgrid.capacity.zdb.client import Client
     from tfgrid.capacity.zdb.device import Device
+    from tfgrid.capacity.zdb.launch import PROGRAM
     from tfgrid.capacity.zdb.model import Address, Entrance, Entry, Namespace, Refused, Version
     from tfgrid.capacity.zdb.reservation import Held, Reservation
     from tfgrid.capacity.zdb.server import Server, Settings
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "PROGRAM",
     "Address",
     "AsyncClient",
     "Client",
@@ -73,6 +76,7 @@ _HOMES = {
     "aio": ("AsyncClient",),
     "client": ("Client",),
     "device": ("Device",),
+    "launch": ("PROGRAM",),
     "model": ("Address", "Entrance", "Entry", "Namespace", "Refused", "Version"),
     "reservation": ("Held", "Reservation"),
     "server": ("Server", "Settings"),

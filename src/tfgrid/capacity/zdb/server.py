@@ -11,12 +11,12 @@ which is one physical device.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from tfgrid.capacity.zdb.aio import AsyncClient
+from tfgrid.capacity.zdb.launch import PROGRAM
 from tfgrid.capacity.zdb.model import Address
 from tfgrid.core import errors
 from tfgrid.core.clock import Clock
@@ -141,10 +141,8 @@ class Server:
         if launched is None:
             if self.name in await self._launcher.list():
                 await self._launcher.forget(self.name)
-            # -P: no module is taken from the folder that it stands in.
-            module = (sys.executable, "-P", "-m", "tfgrid.capacity.zdb")
             spawn = Spawn(
-                name=self.name, argv=[*module, *arguments(self.settings)],
+                name=self.name, argv=[*PROGRAM, *arguments(self.settings)],
                 cwd=self.settings.directory,
             )  # fmt: skip
             launched = await self._launcher.spawn(spawn)

@@ -7,7 +7,6 @@ The native tools run in a process of their own and answer with JSON lines. `chec
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from tfgrid.capacity.zdb.launch import PROGRAM
 from tfgrid.core import errors
 
 __all__ = ["Finding", "Report", "Stored", "StoredKey", "check", "describe", "dump", "mend"]
@@ -100,7 +100,7 @@ def _lines(
         errors.Failed: TFG-3713, the files cannot be read, or the tool failed.
 
     """
-    argv = [sys.executable, "-m", "tfgrid.capacity.zdb", tool, str(data), str(index)]
+    argv = [*PROGRAM, tool, str(data), str(index)]
     reason = "it said nothing"
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -81,7 +81,7 @@ def serve(settings: Settings, admin: str | None, **given: str | bool | None) -> 
         if (value := given[_served(name)]) is not None:
             words += [name, str(value)]
     words += [name for name, _ in _FLAGS if given[_served(name)]]
-    argv = [sys.executable, "-m", "tfgrid.capacity.zdb", *words]
+    argv = [*zdb.PROGRAM, *words]
     if settings.dry_run:
         show(settings, answers.ZdbServe(arguments=argv), lambda a: " ".join(a.arguments))
         return

@@ -1,9 +1,13 @@
-//! Taking in one data file: what its index file says, then what only the data says.
+//! Taking in one data file: what its index file says (`bulk`), then what only the data says (`ahead`).
+
+mod ahead;
+mod bulk;
 
 use std::io;
 use std::sync::Arc;
 
-use super::bulk::Batch;
+use self::ahead::{NotGood, Stretch};
+use self::bulk::Batch;
 use super::Namespace;
 use crate::format::{RecordHeader, SegmentHeader, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::index::{self, write_all, Index, Totals};
@@ -11,12 +15,29 @@ use crate::manifest::{create, Manifest};
 use crate::segment::{self, Met, Segment, Walk};
 use crate::{Disk, DiskFile, Error, Mode, Place, Report, Result, Root};
 
+pub(super) use ahead::Lengths;
+
 /// The smallest record of sequential mode: how many ids a damaged stretch may have held.
 const RECORD_BYTES_MIN: u64 = 40;
 /// Index entries that are written together while data is read, so that few wait however much is read.
-const INDEX_BATCH_ENTRIES: usize = 1 << 16;
+const INDEX_BATCH_ENTRIES: usize = 1 << 13;
 /// What one void record covers at most.
 const VOID_BYTES_MAX: u32 = 8 << 20;
+
+/// How far reading a data file came, and what was not good in it.
+struct Loading {
+    file: u32,
+    /// Where the bytes that are read end.
+    to: u32,
+    good_end: u32,
+    ids_lost: u64,
+    /// What was never acknowledged.
+    torn: Vec<(u32, u32)>,
+    /// Up to where everything was durable, if that was asked.
+    durable_to: Option<u32>,
+    /// Whether nothing was lost so far.
+    whole: bool,
+}
 
 impl<D: Disk> Namespace<D> {
     /// Take one data file and its index file in; says whether it can be written on.
@@ -166,17 +187,12 @@ impl<D: Disk> Namespace<D> {
         }
         let aligned = good_end.max(SEGMENT_HEADER_BYTES);
         self.totals.end = aligned;
-        let covered = self
-            .indexes
-            .last()
-            .and_then(Option::as_ref)
-            .map_or(0, Index::covered);
-        let durable = if self.unsynced_since_ms.is_some() {
-            covered
-        } else {
-            aligned
+        // What the index covers need not be durable: with `SyncMode::None` it is written for what is written.
+        let durable = match self.unsynced_since_ms {
+            Some(_) => SEGMENT_HEADER_BYTES,
+            None => aligned,
         };
-        (self.written, self.synced) = (aligned, durable.min(aligned));
+        (self.written, self.synced) = (aligned, durable);
         self.active_mut().bytes = u64::from(aligned);
         Ok(())
     }
@@ -203,8 +219,10 @@ impl<D: Disk> Namespace<D> {
             }
             Err(error) => return Err(Error::read(&name, &error)),
         };
-        let (mut failed, mut batch) = (None, Batch::default());
-        let uid = self.manifest.uid;
+        let length = handle.length();
+        let length = length.map_err(|error| Error::read(&name, &error))?;
+        let mut batch = Batch::new(file, index::entries_max(length), &self.table);
+        let (mut failed, uid) = (None, self.manifest.uid);
         let opened = Index::open(handle, uid, file, &mut |entry| {
             if failed.is_none() {
                 failed = self.replay_soon(entry, &mut batch).err();
@@ -241,56 +259,41 @@ impl<D: Disk> Namespace<D> {
         indexed: &mut Option<Index<D::File>>,
         report: &mut Report,
     ) -> Result<u32> {
-        let durable_to = self.durable_end(file, (from, to))?;
         let segment = self.segment(file).expect("opened before").clone();
-        let read = |buffer: &mut [u8], offset| segment.read(buffer, offset);
-        let (mut good_end, mut ids_lost, mut torn) = (from, 0, Vec::new());
-        let mut whole = true;
         self.totals.inexact |= segment.runs.is_some();
-        let failed = |error| Error::read(&segment::name(file), &error);
-        for stretch in segment.stretches(from, to) {
-            let mut walk = Walk::new(&read, segment.seed, file, stretch, true);
-            while let Some(met) = walk.step().map_err(failed)? {
-                match met {
-                    Met::Record {
-                        header, key, good, ..
-                    } => {
-                        let place = header.meta.place;
-                        // Where a file cannot be read, nothing is taken for torn that may only be unreadable.
-                        let durable = place.offset < durable_to || segment.is_unreadable();
-                        whole &= good;
-                        if !good {
-                            self.note_bad(report, &header, key, durable);
-                        }
-                        // A damaged one stays known, so that reading it is an error, not an old value.
-                        if !good && !durable {
-                            // Later versions name it as their parent, but it was never counted.
-                            torn.push((place.offset, place.offset + header.total() as u32));
-                            self.totals.inexact |= self.manifest.mode == Mode::Sequential;
-                        } else {
-                            self.take_in(&header, key, indexed)?;
-                            good_end = place.offset + header.total() as u32;
-                            // What was lost is told and counted first, or a crash would forget it.
-                            if whole {
-                                self.index_so_far(file, indexed);
-                            }
-                        }
-                    }
-                    Met::Hole { from, to: end } => {
-                        whole = false;
-                        let durable = from < durable_to || segment.is_unreadable();
-                        if !durable {
-                            torn.push((from, end));
-                        }
-                        if durable {
-                            self.totals.inexact |= self.manifest.mode == Mode::Sequential;
-                            ids_lost += u64::from(end - from) / RECORD_BYTES_MIN + 1;
-                        }
-                        self.note_hole(report, file, (from, end), durable, end == to);
-                    }
+        let mut loading = Loading {
+            file,
+            to,
+            good_end: from,
+            ids_lost: 0,
+            torn: Vec::new(),
+            durable_to: None,
+            whole: true,
+        };
+        for range in segment.stretches(from, to) {
+            let uid = self.manifest.uid;
+            let stretch = Stretch { uid, file, range };
+            self.walk_ahead(&segment, stretch, &mut |namespace, found| {
+                namespace.take_in_found(&found, indexed)?;
+                if let Some(last) = found.last() {
+                    loading.good_end = last.meta.place.offset + last.total() as u32;
                 }
-            }
+                // What was lost is told and counted first, or a crash would forget it.
+                if loading.whole {
+                    namespace.index_so_far(file, indexed);
+                }
+                match found.then {
+                    Some(bad) => namespace.take_in_bad(bad, &mut loading, indexed, report),
+                    None => Ok(()),
+                }
+            })?;
         }
+        let Loading {
+            good_end,
+            ids_lost,
+            mut torn,
+            ..
+        } = loading;
         // Ids that may have been in a hole are not given out again.
         self.totals.next_id += ids_lost;
         if segment.is_unreadable() {
@@ -310,6 +313,54 @@ impl<D: Disk> Namespace<D> {
             }
         }
         Ok(good_end)
+    }
+
+    /// Tell what is not good, and do with it what is left to do.
+    fn take_in_bad(
+        &mut self,
+        bad: NotGood,
+        loading: &mut Loading,
+        indexed: &mut Option<Index<D::File>>,
+        report: &mut Report,
+    ) -> Result<()> {
+        loading.whole = false;
+        let (from, end) = match &bad {
+            NotGood::Hole(from, to) => (*from, *to),
+            NotGood::Payload(header, _) => {
+                let from = header.meta.place.offset;
+                (from, from + header.total() as u32)
+            }
+        };
+        // Where a file cannot be read, nothing is taken for torn that may only be unreadable.
+        let unreadable = |segment: &Segment<_>| segment.is_unreadable();
+        let unreadable = self.segment(loading.file).is_some_and(unreadable);
+        let durable = from < self.durable_end(from, loading)? || unreadable;
+        if !durable {
+            loading.torn.push((from, end));
+        }
+        match bad {
+            NotGood::Hole(..) => {
+                if durable {
+                    self.totals.inexact |= self.manifest.mode == Mode::Sequential;
+                    loading.ids_lost += u64::from(end - from) / RECORD_BYTES_MIN + 1;
+                }
+                let tail = end == loading.to;
+                self.note_hole(report, loading.file, (from, end), durable, tail);
+            }
+            NotGood::Payload(header, key) => {
+                self.note_bad(report, &header, &key, durable);
+                if durable {
+                    // It stays known, so that reading it is an error, not an old value.
+                    let hash = self.manifest.uid.hash(&key);
+                    self.take_in(&header, &key, hash, indexed)?;
+                    loading.good_end = end;
+                } else {
+                    // Later versions name it as their parent, but it was never counted.
+                    self.totals.inexact |= self.manifest.mode == Mode::Sequential;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether entries of a file may be written: never of what may not be durable.
@@ -343,16 +394,19 @@ impl<D: Disk> Namespace<D> {
             return;
         };
         let waiting = indexed.waiting();
-        if waiting == 0 || waiting % INDEX_BATCH_ENTRIES != 0 {
+        if waiting < INDEX_BATCH_ENTRIES.max(self.index_patience) {
             return;
         }
+        self.index_patience = waiting + INDEX_BATCH_ENTRIES;
         if file == self.manifest.last && self.unsynced_since_ms.take().is_some() {
             if let Err(error) = self.active().handle.sync() {
                 self.read_only = Some(format!("fsync of data file {file} failed: {error}"));
             }
         }
         if self.may_index(file) {
-            let _ = indexed.write(self.totals.end);
+            if indexed.write(self.totals.end).is_ok() {
+                self.index_patience = 0;
+            }
             self.dirty.insert(file);
         }
     }
@@ -418,9 +472,15 @@ impl<D: Disk> Namespace<D> {
     }
 
     /// Up to where records say that everything before them was durable; a closed file is, wholly.
-    fn durable_end(&self, file: u32, (from, to): (u32, u32)) -> Result<u32> {
+    ///
+    /// Asked about the first bytes that are not good; what is known then holds for all after them.
+    fn durable_end(&self, from: u32, loading: &mut Loading) -> Result<u32> {
+        let (file, to) = (loading.file, loading.to);
         if file != self.manifest.last {
             return Ok(to);
+        }
+        if let Some(known) = loading.durable_to {
+            return Ok(known);
         }
         let segment = self.segment(file).expect("opened before");
         let read = |buffer: &mut [u8], offset| segment.read(buffer, offset);
@@ -436,6 +496,7 @@ impl<D: Disk> Namespace<D> {
                 }
             }
         }
+        loading.durable_to = Some(durable);
         Ok(durable)
     }
 }
