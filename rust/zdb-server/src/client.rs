@@ -5,7 +5,7 @@ use std::time::Instant;
 use tfgrid_zdb::NamespaceId;
 
 use crate::auth::Challenge;
-use crate::commands::Listing;
+use crate::commands::{Listing, Transaction};
 use crate::entrances::Serial;
 use crate::turn::carry::Carried;
 
@@ -48,6 +48,8 @@ pub struct Client {
     pub progress: usize,
     /// A listing that takes turns.
     pub listing: Option<Box<Listing>>,
+    /// MULTI: what is queued since.
+    pub transaction: Option<Box<Transaction>>,
     /// HELLO 3.
     pub resp3: bool,
     /// CLIENT SETNAME.
@@ -75,6 +77,7 @@ impl Client {
             watch: None,
             progress: 0,
             listing: None,
+            transaction: None,
             resp3: false,
             name: Vec::new(),
             carried: Carried::Nothing,

@@ -325,6 +325,25 @@ def test_readers_of_a_failed_turn_are_told_so(tmp_path: Path, size: int) -> None
     raise AssertionError("nothing failed")
 
 
+def test_a_transaction_whose_commit_fails_is_not_told_as_done(tmp_path: Path) -> None:
+    """EXEC is answered with the error alone, and nothing of it is there."""
+    prefix = traced(tmp_path, "fdatasync,fsync", "fdatasync,fsync:error=EIO:when=30+")
+    with serving(tmp_path, prefix=prefix) as server, server.wire() as wire:
+        for number in range(60):
+            queued = [("SET", "a", f"a{number}"), ("SET", "b", f"b{number}"), ("GET", "a")]
+            words = [("MULTI",), *queued, ("EXEC",)]
+            wire.send(b"".join(request(*each) for each in words))
+            replies = [wire.reply() for _ in words]
+            assert replies[:4] == ["OK", "QUEUED", "QUEUED", "QUEUED"]
+            if replies[4] == CANNOT:
+                assert [wire("GET", "a"), wire("GET", "b")] == [
+                    b"a%d" % (number - 1), b"b%d" % (number - 1),
+                ]  # fmt: skip
+                return
+            assert replies[4] == [b"a", b"b", b"a%d" % number]
+    raise AssertionError("nothing failed")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MiB."""

@@ -79,17 +79,10 @@ def subscribe(client: redis.Redis) -> object:
         return pubsub.get_message(timeout=5)
 
 
-def in_a_transaction(client: redis.Redis) -> object:
-    """`pipeline()` wants MULTI unless it is told otherwise."""
-    with client.pipeline() as pipeline:
-        pipeline.get("k")
-        return pipeline.execute()
-
-
 @pytest.mark.parametrize(
     "ask",
     [
-        subscribe, in_a_transaction, lambda client: client.publish("news", "x"),
+        subscribe, lambda client: client.publish("news", "x"),
         lambda client: client.blpop("list", timeout=5), lambda client: client.incr("n"),
         lambda client: client.keys("*"), lambda client: client.expire("k", 1),
         lambda client: client.eval("return 1", 0), lambda client: client.flushall(),
@@ -200,3 +193,55 @@ def test_the_list_of_redis_benchmark(server: Running) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         ran = subprocess.run(argv, capture_output=True, check=False, timeout=30)
     assert b"Error from server" in ran.stdout + ran.stderr
+
+
+def test_a_pipeline_is_a_transaction_as_redis_py_has_it(client: redis.Redis) -> None:
+    """`pipeline()` as it is: its replies in order, errors among them, nothing of it before EXEC."""
+    with client.pipeline() as pipeline:
+        pipeline.set("t1", "one").set("t2", "two").get("t1").mget("t1", "t2", "none").exists("t2")
+        assert client.get("t1") is None
+        assert pipeline.execute() == [False, False, "one", ["one", "two", None], 1]
+    with client.pipeline() as pipeline:
+        pipeline.set("t3", "three").set("x" * 256, "too long").get("t3")
+        done = pipeline.execute(raise_on_error=False)
+    assert [done[0], done[2]] == [False, "three"]
+    assert isinstance(done[1], redis.ResponseError)
+    for refused in (lambda p: p.incr("n"), lambda p: p.keys("*"), lambda p: p.scan(0)):
+        with client.pipeline() as pipeline:
+            pipeline.set("t4", "never")
+            refused(pipeline)
+            with pytest.raises(redis.RedisError):
+                pipeline.execute()
+        assert client.get("t4") is None
+
+
+def test_transactions_in_words(server: Running) -> None:
+    """Begin, queue, end and give up, each in the words of Redis; too much is refused."""
+    with server.wire() as call:
+        assert call("EXEC") == Error("EXEC without MULTI")
+        assert call("DISCARD") == Error("DISCARD without MULTI")
+        assert [call("MULTI"), call("SET", "w", "v"), call("DISCARD")] == ["OK", "QUEUED", "OK"]
+        assert call("GET", "w") is None
+        assert [call("MULTI"), call("EXEC")] == ["OK", []]
+        assert call("MULTI") == "OK"
+        assert call("MULTI") == Error("MULTI calls can not be nested")
+        abort = Error("EXECABORT Transaction discarded because of previous errors.")
+        assert call("EXEC") == abort
+        for words in (("SELECT", "default"), ("WAIT", "*"), ("SCAN",), ("NSNEW", "n"), ("STOP",)):
+            assert [call("MULTI"), call(*words)] == [
+                "OK", Error("Command not allowed in a transaction"),
+            ]  # fmt: skip
+            assert call("EXEC") == abort
+        big = bytes(3 * 1024 * 1024)
+        assert call("MULTI") == "OK"
+        assert [call("SET", f"b{n}", big + b"%d" % n) for n in range(2)] == ["QUEUED"] * 2
+        assert call("SET", "b2", big + big) == Error("Transaction too big")
+        assert call("EXEC") == abort
+        assert call("MULTI") == "OK"
+        assert [call("SET", f"b{n}", big + b"%d" % n) for n in range(2)] == ["QUEUED"] * 2
+        assert call("EXEC") == [b"b0", b"b1"]
+        for words in (("MGET", "b0", "b1"), ("GET", "b0"), ("PING",), ("GET", "b1")):
+            call("MULTI") if words[0] == "MGET" else None
+            assert call(*words) == "QUEUED"
+        assert call("EXEC") == [[big + b"0", big + b"1"], big + b"0", "PONG", big + b"1"]
+        assert call("GET", "b0") == big + b"0"

@@ -12,6 +12,7 @@ mod info;
 mod keys;
 mod pattern;
 mod spaces;
+mod transaction;
 mod walk;
 mod walkers;
 
@@ -24,6 +25,7 @@ use crate::wire::reply;
 use crate::wire::resp::Arguments;
 
 pub use info::metrics;
+pub use transaction::Transaction;
 pub use walk::Listing;
 pub use walkers::Walkers;
 
@@ -97,7 +99,7 @@ const fn command(
 }
 
 /// How many commands there are.
-pub const COMMANDS: usize = 44;
+pub const COMMANDS: usize = 47;
 
 /// The first are those that are asked most.
 static TABLE: [Command; COMMANDS] = [
@@ -138,6 +140,9 @@ static TABLE: [Command; COMMANDS] = [
     command("HOOKS", -1, Kind::Admin, admin::hooks),
     command("ENTRANCE", -2, Kind::Admin, entrance::entrance),
     command("STOP", -1, Kind::Read, admin::stop),
+    command("MULTI", 1, Kind::Read, transaction::multi),
+    command("EXEC", 1, Kind::Read, transaction::exec),
+    command("DISCARD", 1, Kind::Read, transaction::discard),
     command("HELLO", -1, Kind::Read, greeting::hello),
     command("COMMAND", -1, Kind::Read, greeting::command),
     command("CLIENT", -2, Kind::Read, greeting::client),
@@ -218,7 +223,13 @@ pub fn run(call: &mut Call<'_>) -> Outcome {
             return Outcome::Done;
         }
     };
-    let Some(index) = find(call.args.get(0)) else {
+    let found = find(call.args.get(0));
+    let transaction = call.client.transaction.as_ref();
+    if transaction.is_some_and(|one| one.queues()) && !transaction::is_mark(found) {
+        transaction::queue(call);
+        return Outcome::Done;
+    }
+    let Some(index) = found else {
         call.shared.figures.unknown += 1;
         reply::error(call.out, "Command not supported");
         return Outcome::Done;

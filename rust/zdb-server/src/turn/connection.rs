@@ -222,11 +222,14 @@ impl Connection {
     /// Memory that is held for it.
     #[must_use]
     pub fn held(&self) -> usize {
-        let listing = match &self.peer {
-            Peer::Client(client) => client.listing.as_ref().map_or(0, |listing| listing.held()),
+        let under_way = match &self.peer {
+            Peer::Client(client) => {
+                client.listing.as_ref().map_or(0, |one| one.held())
+                    + client.transaction.as_ref().map_or(0, |one| one.held())
+            }
             Peer::Metrics => 0,
         };
-        self.input.capacity() + self.output.capacity() + listing
+        self.input.capacity() + self.output.capacity() + under_way
     }
 }
 
