@@ -116,7 +116,7 @@ def _rates(folder: Path, repeat: int) -> tuple[list[Figure], list[Table]]:
             for command, depth in itertools.product(COMMANDS, DEPTHS):
                 load = Load(command=command, value_bytes=size, keys=keys, depth=depth)
                 label = f"{command.upper()} {size} B, pipeline {depth}"
-                runs = _asked(peers, load, repeat)
+                runs = _asked(peers, load, repeat * TURNS[depth])
                 figures += _pair(label, runs, TIMES[depth])
                 rows.append(_row(label, runs))
             if size == SIZES[0][0]:
