@@ -224,9 +224,8 @@ pub fn run(call: &mut Call<'_>) -> Outcome {
         }
     };
     let found = find(call.args.get(0));
-    let transaction = call.client.transaction.as_ref();
-    if transaction.is_some_and(|one| one.queues()) && !transaction::is_mark(found) {
-        transaction::queue(call);
+    if call.client.transaction.is_some() && !transaction::is_mark(found) {
+        transaction::queue(call, found);
         return Outcome::Done;
     }
     let Some(index) = found else {

@@ -6,12 +6,13 @@
 //! last. Only what reads or changes keys of this namespace can be queued: whoever lists, waits, or becomes
 //! somebody else does so by itself.
 
-use super::{find, name_of, run, Call, Handled, Outcome, Refusal};
+use super::{name_of, run, Call, Handled, Outcome, Refusal};
 use crate::wire::reply;
 use crate::wire::resp::{Parser, Step, REQUEST_BYTES_MAX};
 
-/// Requests of one transaction.
-const REQUESTS_MAX: usize = 65_536;
+/// Requests of one transaction: while they are executed everybody else waits.
+const REQUESTS_MAX: usize = 16_384;
+/// What may be queued.
 const QUEUED: [&str; 14] = [
     "SET", "SETX", "GET", "MGET", "DEL", "EXISTS", "CHECK", "LENGTH", "KEYTIME", "KEYCUR",
     "DBSIZE", "PING", "TIME", "ECHO",
@@ -34,11 +35,6 @@ impl Transaction {
     #[must_use]
     pub fn held(&self) -> usize {
         self.requests.capacity()
-    }
-
-    /// Whether requests are queued now; not while they are executed.
-    pub(super) fn queues(&self) -> bool {
-        self.executed.is_none()
     }
 
     fn queue(&mut self, call: &Call<'_>, index: Option<usize>) -> Result<(), Refusal> {
@@ -64,9 +60,8 @@ pub(super) fn is_mark(index: Option<usize>) -> bool {
     index.is_some_and(|index| ["MULTI", "EXEC", "DISCARD"].contains(&name_of(index)))
 }
 
-/// Queue a request.
-pub(super) fn queue(call: &mut Call<'_>) {
-    let index = find(call.args.get(0));
+/// Queue a request of the command of this index, if there is one.
+pub(super) fn queue(call: &mut Call<'_>, index: Option<usize>) {
     let Some(mut transaction) = call.client.transaction.take() else {
         return;
     };
