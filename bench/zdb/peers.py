@@ -154,6 +154,7 @@ def start(kind: Kind, folder: Path) -> Peer:
     process = subprocess.Popen(
         placed(_command(kind, folder, port), min(os.sched_getaffinity(0))),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=zdb.environment(os.environ) if kind.name == "zdb" else None,
     )  # fmt: skip
     until = time.perf_counter() + _ANSWER_SECONDS
     while time.perf_counter() < until:

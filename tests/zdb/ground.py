@@ -99,7 +99,8 @@ class Running:
             argv += ["--listen", "127.0.0.1", "--port", "0"]
         self._log_from = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
-            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log, stdout=log)
+            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log, stdout=log,
+                                    env=zdb.environment(os.environ))  # fmt: skip
 
     def _wait(self) -> None:
         until = time.monotonic() + start_seconds

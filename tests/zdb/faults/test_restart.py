@@ -61,6 +61,35 @@ def test_a_server_starts_without_the_rest_of_python() -> None:
     assert not loaded & {"typing", "dataclasses", "inspect", "pathlib", "re", "asyncio", "runpy"}
 
 
+@pytest.mark.parametrize(
+    ("given", "tunables"),
+    [
+        ({}, "glibc.malloc.hugetlb=1"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"},
+         "glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "glibc.malloc.hugetlb=0"),
+    ],
+)  # fmt: skip
+def test_the_environment_asks_for_large_pages_once(given: dict[str, str], tunables: str) -> None:
+    """What else is tuned stays, and so does what an operator says of pages."""
+    assert zdb.environment({**given, "A": "b"}) == {"GLIBC_TUNABLES": tunables, "A": "b"}
+
+
+def test_the_index_is_in_large_pages(tmp_path: Path) -> None:
+    """Where the kernel has large pages for who asks, most of the memory of many keys is in them."""
+    choice = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not choice.exists() or "[never]" in choice.read_text():
+        pytest.skip("this kernel gives no large pages: see transparent_hugepage/enabled")
+    with serving(tmp_path, "--sync", "none") as server:
+        keys = 200_000
+        with zdb.Client(server.address) as client:
+            for first in range(0, keys, 5000):
+                client.call([(b"SET", b"%d" % key, b"v") for key in range(first, first + 5000)])
+        rollup = Path(f"/proc/{server.process.pid}/smaps_rollup").read_text()
+        large_kib = int(rollup.partition("AnonHugePages:")[2].split()[0])
+        assert large_kib << 10 > keys * 13
+
+
 class Writer(threading.Thread):
     """Writes without pause until the server dies, and remembers what was acknowledged."""
 

@@ -77,6 +77,8 @@ pub struct Connection {
     pub counted: usize,
     /// Whether it is in the list of those with something to do at the end of the turn.
     pub listed: bool,
+    /// The last group that it wrote in.
+    pub group: u64,
 }
 
 /// What reading came to.
@@ -114,6 +116,7 @@ impl Connection {
             lingers_until: None,
             counted: 0,
             listed: false,
+            group: 0,
         }
     }
 

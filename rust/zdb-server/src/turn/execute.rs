@@ -53,7 +53,7 @@ impl Server {
             self.outputs.take_back(&mut connection.output);
         }
         if self.shared.writes > writes {
-            self.group.joined();
+            self.group.joined(&mut connection.group);
         }
         if let (Peer::Client(client), true) = (&mut connection.peer, connection.input.is_empty()) {
             client.carried = Carried::Nothing;

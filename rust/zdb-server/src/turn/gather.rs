@@ -25,26 +25,41 @@ const EXACT: Duration = Duration::from_micros(100);
 const FADE: usize = 8;
 
 /// How many write in one group.
+///
+/// Those of the last two groups are expected in one: two halves that take turns, each ready when the other one's
+/// fsync ends, would otherwise go on like that for ever.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    /// Clients that wrote in this turn.
+    /// Counts groups.
+    number: u64,
+    /// Clients that wrote in this turn, and those of them that wrote in the group before too.
     writers: usize,
+    again: usize,
+    /// Clients that wrote in the group before.
+    before: usize,
     expected: usize,
 }
 
 impl Group {
-    /// A client wrote.
-    pub(crate) fn joined(&mut self) {
-        self.writers += 1;
+    /// A client wrote whose last group is `last`, which becomes this one.
+    pub(crate) fn joined(&mut self, last: &mut u64) {
+        if *last != self.number + 1 {
+            self.again += usize::from(*last == self.number && self.number > 0);
+            self.writers += 1;
+            *last = self.number + 1;
+        }
     }
 
     /// The turn is over.
     pub(crate) fn close(&mut self) {
         if self.writers > 0 {
             let faded = self.expected - self.expected.div_ceil(FADE);
-            self.expected = self.writers.max(faded);
+            let both = self.writers + self.before - self.again.min(self.before);
+            self.expected = both.max(faded);
+            self.before = self.writers;
+            self.number += 1;
         }
-        self.writers = 0;
+        (self.writers, self.again) = (0, 0);
     }
 
     fn is_whole(&self) -> bool {
@@ -101,9 +116,10 @@ impl Server {
 mod tests {
     use super::*;
 
-    fn turn(group: &mut Group, writers: usize) -> bool {
-        for _ in 0..writers {
-            group.joined();
+    /// A turn in which these clients write; whether it would wait for no others.
+    fn turn(group: &mut Group, clients: &mut [u64]) -> bool {
+        for last in clients {
+            group.joined(last);
         }
         let whole = group.is_whole();
         group.close();
@@ -112,25 +128,48 @@ mod tests {
 
     #[test]
     fn one_client_alone_never_waits() {
-        let mut group = Group::default();
-        assert!((0..100).all(|_| turn(&mut group, 1)));
+        let (mut group, mut client) = (Group::default(), [0]);
+        assert!((0..100).all(|_| turn(&mut group, &mut client)));
     }
 
     #[test]
     fn many_are_expected_again_until_they_stay_away() {
-        let mut group = Group::default();
-        assert!(turn(&mut group, 50));
-        assert!(!turn(&mut group, 1) && turn(&mut group, 49));
-        let waits = (0..100).filter(|_| !turn(&mut group, 1)).count();
+        let (mut group, mut clients) = (Group::default(), [0; 50]);
+        assert!(turn(&mut group, &mut clients));
+        assert!(!turn(&mut group, &mut clients[..1]) && !turn(&mut group, &mut clients[1..]));
+        assert!(turn(&mut group, &mut clients));
+        let waits = (0..100).filter(|_| !turn(&mut group, &mut clients[..1]));
+        let waits = waits.count();
         assert!((5..30).contains(&waits), "{waits}");
-        assert!(turn(&mut group, 1));
+        assert!(turn(&mut group, &mut clients[..1]));
+    }
+
+    #[test]
+    fn two_halves_that_take_turns_are_expected_together() {
+        let (mut group, mut one, mut other) = (Group::default(), [0; 25], [0; 25]);
+        turn(&mut group, &mut one);
+        turn(&mut group, &mut other);
+        for _ in 0..10 {
+            assert!(!turn(&mut group, &mut one) && !turn(&mut group, &mut other));
+        }
+        assert_eq!(group.expected, 50);
+    }
+
+    #[test]
+    fn who_writes_twice_in_a_turn_is_one_writer() {
+        let (mut group, mut client) = (Group::default(), [0]);
+        for _ in 0..5 {
+            group.joined(&mut client[0]);
+        }
+        group.close();
+        assert_eq!(group.expected, 1);
     }
 
     #[test]
     fn a_turn_without_writes_waits_for_nobody() {
-        let mut group = Group::default();
-        turn(&mut group, 50);
-        assert!(turn(&mut group, 0));
-        assert!(!turn(&mut group, 1));
+        let (mut group, mut clients) = (Group::default(), [0; 50]);
+        turn(&mut group, &mut clients);
+        assert!(turn(&mut group, &mut []));
+        assert!(!turn(&mut group, &mut clients[..1]));
     }
 }

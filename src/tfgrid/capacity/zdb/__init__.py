@@ -17,7 +17,7 @@ own, one per physical device; here is everything around them.
 | `Entrance` | a way into one namespace, on a socket that was handed to the server |
 | `Device`, `Reservation`, `Held` | what a node reserves on a device, and what it finds there |
 | `Settings`, `Server` | how a server is to run; starting and stopping it through a launcher |
-| `PROGRAM` | the words that start its process |
+| `PROGRAM`, `environment` | the words that start its process, and the environment it wants |
 | `check`, `describe`, `dump`, `mend` | tools for files at rest |
 | `Report`, `Finding`, `Stored`, `StoredKey` | what they answer |
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tfgrid.capacity.zdb.aio import AsyncClient
     from tfgrid.capacity.zdb.client import Client
     from tfgrid.capacity.zdb.device import Device
-    from tfgrid.capacity.zdb.launch import PROGRAM
+    from tfgrid.capacity.zdb.launch import PROGRAM, environment
     from tfgrid.capacity.zdb.model import Address, Entrance, Entry, Namespace, Refused, Version
     from tfgrid.capacity.zdb.reservation import Held, Reservation
     from tfgrid.capacity.zdb.server import Server, Settings
@@ -69,6 +69,7 @@ __all__ = [
     "check",
     "describe",
     "dump",
+    "environment",
     "mend",
 ]
 
@@ -76,7 +77,7 @@ _HOMES = {
     "aio": ("AsyncClient",),
     "client": ("Client",),
     "device": ("Device",),
-    "launch": ("PROGRAM",),
+    "launch": ("PROGRAM", "environment"),
     "model": ("Address", "Entrance", "Entry", "Namespace", "Refused", "Version"),
     "reservation": ("Held", "Reservation"),
     "server": ("Server", "Settings"),

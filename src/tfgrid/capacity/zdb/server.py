@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from tfgrid.capacity.zdb.aio import AsyncClient
-from tfgrid.capacity.zdb.launch import PROGRAM
+from tfgrid.capacity.zdb.launch import PROGRAM, environment
 from tfgrid.capacity.zdb.model import Address
 from tfgrid.core import errors
 from tfgrid.core.clock import Clock
@@ -143,7 +143,7 @@ class Server:
                 await self._launcher.forget(self.name)
             spawn = Spawn(
                 name=self.name, argv=[*PROGRAM, *arguments(self.settings)],
-                cwd=self.settings.directory,
+                env=environment({}), cwd=self.settings.directory,
             )  # fmt: skip
             launched = await self._launcher.spawn(spawn)
         await self._answers(launched)

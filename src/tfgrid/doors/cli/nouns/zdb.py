@@ -89,7 +89,8 @@ def serve(settings: Settings, admin: str | None, **given: str | bool | None) -> 
         say(settings, "--admin shows the password to all of this machine; use --admin-file")
         argv += ["--admin-file", _hidden(admin)]
     sys.stdout.flush()
-    os.execv(sys.executable, argv)  # noqa: S606 - this process becomes the server
+    # This process becomes the server.
+    os.execve(sys.executable, argv, zdb.environment(os.environ))  # noqa: S606
 
 
 def _hidden(secret: str) -> str:
