@@ -150,16 +150,16 @@ def test_a_run_is_a_rate_and_a_cost() -> None:
 
 
 def test_a_row_tells_how_near_the_ceiling_is() -> None:
-    """Rates, their ratio, half the spread, cost, and the share of the null server's rate."""
+    """Rates, their ratio, between which ratios half of the turns lie, cost, and what null reaches."""
     runs = {
         "zdb": [peers.Run(n, 1, 0.01) for n in (900, 1000, 1100)],
-        "redis": [peers.Run(500, 1, 0.01)],
-        "null": [peers.Run(2000, 1, 0.01)],
+        "redis": [peers.Run(n, 1, 0.01) for n in (450, 500, 440)],
+        "null": [peers.Run(n, 1, 0.01) for n in (900, 900, 100)],
     }
     row = rates._row("GET", runs)
     assert len(row) == len(rates._COLUMNS)
-    assert row[:6] == ("GET", "1,000", "500", "2.00", "10", "0")
-    assert row[8:] == ("2,000", "0.50", "0.25")
+    assert row[:7] == ("GET", "1,000", "450", "2.22", "2.00 to 2.50", "10.00", "22.22")
+    assert row[7:] == ("900", "2.00")
 
 
 def test_units_of_time_are_milliseconds() -> None:
