@@ -2,8 +2,8 @@
 //!
 //! After a commit all its clients are answered at once, but their next requests arrive one by one. Whoever begins
 //! the next commit with the first of them makes all others wait for two fsyncs. So a turn that heard fewer
-//! writers than the last groups had listens on: for a part of what an fsync takes, and longer while they keep
-//! coming, for receiving them is work that must be done anyway. A client alone never waits.
+//! writers than the last groups had listens on: for a part of what an fsync takes, and while they keep coming for
+//! as long as one takes, for receiving them is work that must be done anyway. A client alone never waits.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,8 +15,6 @@ use crate::turn::server::Server;
 
 /// The part of the last commit's time in which somebody must be heard, or no more is waited for.
 const PAUSE_PART: u32 = 8;
-/// The part of it that is spent at most, while they keep coming.
-const WHOLE_PART: u32 = 2;
 /// What the last commit counts for at most.
 const TIME_MAX: Duration = Duration::from_millis(20);
 /// Waits shorter than this are spent asking: the kernel's timers are not that exact.
@@ -77,7 +75,7 @@ impl Server {
         let (began, mut heard_at) = (Instant::now(), Instant::now());
         while !self.group.is_whole() {
             let now = Instant::now();
-            let end = (heard_at + took / PAUSE_PART).min(began + took / WHOLE_PART);
+            let end = (heard_at + took / PAUSE_PART).min(began + took);
             let left = end.saturating_duration_since(now);
             if left.is_zero() {
                 break;
