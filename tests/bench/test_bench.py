@@ -150,7 +150,7 @@ def test_a_run_is_a_rate_and_a_cost() -> None:
 
 
 def test_a_row_tells_how_near_the_ceiling_is() -> None:
-    """Rates, their ratio, between which ratios half of the turns lie, cost, and what null reaches."""
+    """Rates, their ratio, between which ratios half of the turns lie, cost, what null reaches."""
     runs = {
         "zdb": [peers.Run(n, 1, 0.01) for n in (900, 1000, 1100)],
         "redis": [peers.Run(n, 1, 0.01) for n in (450, 500, 440)],
