@@ -426,3 +426,10 @@ def test_the_process_keeps_as_much_in_memory_as_it_is_given(site: Site, anna: Ne
     words = Path(f"/proc/{site.pid()}/cmdline").read_bytes().split(b"\0")
     told = int(words[words.index(b"--cache") + 1])
     assert told == limits.zdb_cache_bytes
+
+
+def test_the_process_of_a_node_asks_for_large_pages(site: Site, anna: Network) -> None:
+    """The environment that a server wants reaches it through the launcher."""
+    site.ensure(reserve(anna))
+    environment = Path(f"/proc/{site.pid()}/environ").read_bytes().split(b"\0")
+    assert b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in environment

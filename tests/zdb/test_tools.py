@@ -155,6 +155,8 @@ def test_the_command_line_serves_and_asks(tmp_path: Path) -> None:
             assert line
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         assert b"hush" not in arguments
+        environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+        assert b"glibc.malloc.hugetlb=" in environment
         with zdb.Client(zdb.Address(socket=socket)) as client:
             client.auth("hush")
             client.set(b"k", b"v")
