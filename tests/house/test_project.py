@@ -133,3 +133,17 @@ def test_stamps_know_when_an_input_changed(tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert said.stdout == "done\n"
+
+
+def test_what_shares_a_fixture_runs_in_one_worker(tmp_path: Path) -> None:
+    """Marked as a group, tests run in one process; else the whole grid would be made in each."""
+    (tmp_path / "test_group.py").write_text(
+        "import os, pathlib, pytest\n"
+        "@pytest.mark.xdist_group('one')\n"
+        "@pytest.mark.parametrize('number', range(6))\n"
+        "def test_worker(number):\n"
+        "    pathlib.Path(os.environ['PYTEST_XDIST_WORKER']).touch()\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", "."]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert len(list(tmp_path.glob("gw*"))) == 1
