@@ -130,7 +130,8 @@ def _command(kind: Kind, folder: Path, port: int) -> list[str]:
         case "redis":
             return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir",
                     str(folder), "--save", "", "--appendonly", "yes",
-                    "--appendfsync", kind.sync]  # fmt: skip
+                    "--appendfsync", kind.sync,
+                    "--auto-aof-rewrite-percentage", "0"]  # fmt: skip
         case "zdb":
             return [*zdb.PROGRAM, "--data", str(folder / "d"),
                     "--index", str(folder / "i"), "--listen", "127.0.0.1", "--port", str(port),
