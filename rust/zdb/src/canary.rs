@@ -25,6 +25,8 @@ pub enum Canary {
     TombstoneDropped,
     /// After damage in the log, ids that it may have held are given out again.
     IdsReused,
+    /// A data file is named before the one before it is durable.
+    NamedAhead,
     /// The end of the removal of a namespace is taken for the beginning of making it.
     RemovedRevived,
 }

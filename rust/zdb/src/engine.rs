@@ -382,7 +382,7 @@ impl<D: Disk> Engine<D> {
             .slots
             .iter_mut()
             .filter_map(|slot| slot.namespace.as_mut());
-        namespaces.map(Namespace::settle).fold(Ok(()), Result::and)
+        namespaces.map(Namespace::close).fold(Ok(()), Result::and)
     }
 
     /// Bytes of data files that are kept in memory for reading.

@@ -25,6 +25,7 @@ const KIND_VOID: u8 = 3;
 const KIND_MASK: u8 = 0x0f;
 const BARRIER: u8 = 0x80;
 const COMPACTED: u8 = 1;
+const AHEAD: u8 = 2;
 
 /// The number at an offset.
 pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -73,9 +74,24 @@ pub struct SegmentHeader {
     pub first_id: u64,
     /// Compacted: where the file ended before; otherwise 0.
     pub logical_end: u32,
+    /// Whether it was begun before all of the file before it was durable.
+    pub ahead: bool,
 }
 
 impl SegmentHeader {
+    /// Of a file as first written, begun once the one before it was durable.
+    pub fn new(uid: Uid, file: u32, mode: Mode, first_id: u64) -> Self {
+        Self {
+            uid,
+            file,
+            mode,
+            generation: 0,
+            first_id,
+            logical_end: 0,
+            ahead: false,
+        }
+    }
+
     /// As bytes.
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
@@ -84,7 +100,8 @@ impl SegmentHeader {
         bytes[12..16].copy_from_slice(&self.file.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.uid.0);
         bytes[32] = mode_byte(self.mode);
-        bytes[33] = if self.generation > 0 { COMPACTED } else { 0 };
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        bytes[33] = flag(self.generation > 0, COMPACTED) | flag(self.ahead, AHEAD);
         bytes[36..40].copy_from_slice(&self.generation.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.first_id.to_le_bytes());
         bytes[48..52].copy_from_slice(&self.logical_end.to_le_bytes());
@@ -109,6 +126,7 @@ impl SegmentHeader {
             generation: u32_at(bytes, 36),
             first_id: u64_at(bytes, 40),
             logical_end: u32_at(bytes, 48),
+            ahead: bytes[33] & AHEAD != 0,
         })
     }
 }

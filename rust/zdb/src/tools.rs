@@ -4,10 +4,12 @@
 //! the index away, so that all data is read and verified.
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use crate::format::{SegmentHeader, RECORD_HEADER_BYTES};
 use crate::index::{self, Index};
 use crate::manifest::Manifest;
+use crate::namespace::begun_ahead;
 use crate::segment::{self, Met, Segment, Walk};
 use crate::{
     Disk, DiskFile, Engine, Error, Loss, Mode, Options, Properties, Record, Report, Result, Root,
@@ -48,7 +50,7 @@ pub fn info<D: Disk>(disk: &D) -> Result<Vec<Info>> {
             continue;
         };
         let mut files = Vec::new();
-        for file in manifest.first..=manifest.last {
+        for file in data_files(disk, &name, &manifest)? {
             let segment = open(disk, &name, &manifest, file)?;
             files.push(FileInfo {
                 file,
@@ -97,7 +99,7 @@ pub fn check<D: Disk>(disk: &D) -> Result<Report> {
                 false,
             );
         }
-        for file in manifest.first..=manifest.last {
+        for file in data_files(disk, &name, &manifest)? {
             let (data, index) = (segment::name(file), index::name(file));
             let opened = open(disk, &name, &manifest, file)?;
             let is_empty = |(found, _): &(Segment<_>, _)| found.is_empty();
@@ -153,7 +155,7 @@ pub fn rebuild<D: Disk>(disk: D, options: Options) -> Result<Report> {
         let (Some(manifest), _) = Manifest::load(&disk, &name)? else {
             continue;
         };
-        for file in manifest.first..=manifest.last {
+        for file in data_files(&disk, &name, &manifest)? {
             match disk.remove(Root::Index, &format!("{name}/{}", index::name(file))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::write(&name, &error));
@@ -176,7 +178,7 @@ pub fn dump<D: Disk>(
 ) -> Result<()> {
     let manifest = Manifest::load(disk, name)?.0.ok_or(Error::NoNamespace)?;
     let mut bytes = Vec::new();
-    for file in manifest.first..=manifest.last {
+    for file in data_files(disk, name, &manifest)? {
         let Some((found, _)) = open(disk, name, &manifest, file)? else {
             continue;
         };
@@ -214,20 +216,18 @@ fn names<D: Disk>(disk: &D) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The data files of a namespace, with one that was begun before the one before it was durable.
+fn data_files<D: Disk>(disk: &D, name: &str, manifest: &Manifest) -> Result<RangeInclusive<u32>> {
+    let ahead = begun_ahead(disk, name, manifest)?;
+    Ok(manifest.first..=ahead.unwrap_or(manifest.last))
+}
+
 type Opened<F> = Option<(Segment<F>, Option<&'static str>)>;
 
 fn open<D: Disk>(disk: &D, name: &str, manifest: &Manifest, file: u32) -> Result<Opened<D::File>> {
     let path = format!("{name}/{}", segment::name(file));
     let Manifest { uid, mode, .. } = *manifest;
-    let (generation, first_id, logical_end) = (0, 0, 0);
-    let expected = SegmentHeader {
-        uid,
-        file,
-        mode,
-        generation,
-        first_id,
-        logical_end,
-    };
+    let expected = SegmentHeader::new(uid, file, mode, 0);
     let opened = match disk.open(Root::Data, &path, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.and_then(|handle| Segment::salvage(handle, expected)),

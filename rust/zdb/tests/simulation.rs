@@ -19,7 +19,8 @@ use std::io;
 use spaces::Spaces;
 use tfgrid_zdb::{
     BegunSync, Dice, Direction, Engine, Error, Faults, HistoryPolicy, Mode, Namespace, Omissions,
-    Options, Properties, Report, Root, Scratch, SimulatedDisk, SimulatedFile, SyncMode, Written,
+    Options, Place, Properties, Report, Root, Scratch, SimulatedDisk, SimulatedFile, SyncMode,
+    Written,
 };
 
 /// Calls of the disk that one step may take: more is a step that does not end.
@@ -34,6 +35,8 @@ struct Known {
     /// What the running engine shows.
     now: Value,
     ever: BTreeSet<Value>,
+    /// Where the log ended after the last write of it.
+    end: Place,
     /// The running engine cannot read it; nobody knows what it would be.
     unreadable: bool,
 }
@@ -44,6 +47,7 @@ impl Default for Known {
             may: [None].into(),
             now: None,
             ever: [None].into(),
+            end: Place { file: 0, offset: 0 },
             unreadable: false,
         }
     }
@@ -87,9 +91,9 @@ impl Run {
         } else {
             Mode::User
         };
-        let sync = match dice.below(6) {
+        let sync = match dice.below(7) {
             0 => SyncMode::Always,
-            1 => SyncMode::Interval(3),
+            1 | 6 => SyncMode::Interval(3),
             2 => SyncMode::None,
             _ => SyncMode::Group,
         };
@@ -213,7 +217,10 @@ impl Run {
 
     fn write(&mut self, key: Vec<u8>, value: Value) {
         let durable = self.durable_commits();
+        let stats = self.namespace().stats();
+        let (file, offset) = (stats.data_file, stats.data_offset);
         let known = self.known.entry(key.clone()).or_default();
+        known.end = Place { file, offset };
         self.open.push((key.clone(), known.now.clone()));
         known.unreadable = false;
         known.now = value.clone();
@@ -244,15 +251,23 @@ impl Run {
     /// Take the sync that a commit began.
     fn take_begun(&mut self) {
         for sync in self.engine().take_begun_syncs() {
+            if self.engine().find("default") != Some(sync.namespace()) {
+                let outcome = sync.run();
+                let _ = self.engine().end_sync(&sync, outcome);
+                continue;
+            }
             assert!(self.beside.is_none(), "seed {}: two at once", self.seed);
-            let now = self.known.iter();
+            // One of a file that is closing leaves out what was written to the next one.
+            let now = self.known.iter().filter(|(_, v)| v.end <= sync.covers());
+            let covers = now.map(|(k, v)| (k.clone(), v.now.clone())).collect();
+            let what = format!("sync begun, covers {:?}", sync.covers());
             self.beside = Some(Beside {
                 sync,
                 outcome: None,
-                covers: now.map(|(k, v)| (k.clone(), v.now.clone())).collect(),
+                covers,
                 since: BTreeMap::new(),
             });
-            self.trace.push("sync begun".into());
+            self.trace.push(what);
         }
     }
 
@@ -276,8 +291,10 @@ impl Run {
                 return;
             }
             for (key, known) in &mut self.known {
-                known.may = beside.since.remove(key).unwrap_or_default();
-                known.may.insert(beside.covers.remove(key).flatten());
+                if let Some(covered) = beside.covers.remove(key) {
+                    known.may = beside.since.remove(key).unwrap_or_default();
+                    known.may.insert(covered);
+                }
             }
         } else if ended.is_err() {
             let refused = self.namespace().set(b"late", b"", 1);
@@ -524,7 +541,7 @@ impl Run {
 
     fn step(&mut self) {
         self.disk.set_calls_max(self.disk.calls() + CALLS_OF_A_STEP);
-        match self.dice.below(104) {
+        match self.dice.below(105) {
             0..=44 => self.set(),
             45..=54 => self.delete(),
             55..=69 => self.get(),
@@ -542,12 +559,31 @@ impl Run {
             99 => self.evict(),
             100 => self.full(),
             101..=103 => self.other_spaces(),
+            104 => self.pour(),
             _ => self.go_on_beside(),
         }
     }
 
     fn set(&mut self) {
         let payload = self.payload();
+        self.put(payload);
+    }
+
+    /// So much that a data file becomes full, with the syncs that belong to it.
+    fn pour(&mut self) {
+        for _ in 0..self.dice.below(12) {
+            let mut payload = self.payload();
+            payload.resize(100_000, b'q');
+            self.put(payload);
+            match self.dice.below(4) {
+                0 => self.commit(),
+                1 => self.go_on_beside(),
+                _ => {}
+            }
+        }
+    }
+
+    fn put(&mut self, payload: Vec<u8>) {
         let create = self.options.mode == Mode::Sequential && self.dice.one_in(2);
         let key = if create { Vec::new() } else { self.key() };
         let done = self.namespace().set(&key, &payload, 1);
@@ -587,7 +623,10 @@ impl Run {
                     self.trace.join("\n")
                 );
             }
-            Err(_) => self.attempted(key, Some(payload)),
+            Err(_) => {
+                self.attempted(key, Some(payload));
+                self.hear_of_failure();
+            }
         }
     }
 
@@ -601,6 +640,13 @@ impl Run {
         known.ever.insert(value.clone());
         known.may.insert(value.clone());
         self.later(&key, value);
+    }
+
+    /// A change of data file that failed took back what was written before it: have the commit say so.
+    fn hear_of_failure(&mut self) {
+        if !self.open.is_empty() {
+            self.commit();
+        }
     }
 
     fn delete(&mut self) {
@@ -619,7 +665,10 @@ impl Run {
                 );
             }
             Err(Error::NoSpace) => {}
-            Err(_) => self.attempted(key, None),
+            Err(_) => {
+                self.attempted(key, None);
+                self.hear_of_failure();
+            }
         }
     }
 

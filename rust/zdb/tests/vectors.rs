@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use support::{get, of, Folder};
-use tfgrid_zdb::{HistoryPolicy, Mode, Options, Password, Properties};
+use tfgrid_zdb::{HistoryPolicy, Mode, Options, Password, Properties, SyncMode};
 
 const FILES: [(&str, &str); 6] = [
     ("data", "d0"),
@@ -131,9 +131,15 @@ fn writes_the_frozen_bytes() {
     of(&mut engine).set_properties(quotas()).unwrap();
     let bytes = std::fs::read(folder.file("data", "namespace")).expect("written");
     add("quotas".to_owned(), bytes);
+    let other = Folder::new();
+    go_on_ahead(&other);
+    add(
+        "ahead".to_owned(),
+        std::fs::read(other.file("data", "d1")).expect("written"),
+    );
     if std::env::var_os("ZDB_FREEZE").is_some() {
-        let head = "# Files of Zero-DB that came after format 1: properties with quotas, and the index of a\n\
-                    # compacted file; name, length, hexadecimal without the zeros at the end.\n";
+        let head = "# Files of Zero-DB that came after format 1: properties with quotas, the index of a\n\
+                    # compacted file, and a data file begun ahead; name, length, hexadecimal without the zeros at the end.\n";
         std::fs::write(vectors(2), format!("{head}{later}")).expect("writable");
     }
     assert!(
@@ -205,6 +211,33 @@ fn reads_quotas_of_version_2() {
     let (mut engine, report) = folder.open(Options::new([1; 16]));
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(of(&mut engine).properties(), &quotas());
+}
+
+/// Write to a second data file before the first one is durable, and be killed.
+fn go_on_ahead(folder: &Folder) {
+    let (mut engine, _) = folder.open(Options {
+        sync: SyncMode::Interval(1000),
+        sync_beside: true,
+        segment_bytes: 1 << 19,
+        ..Options::new([7; 16])
+    });
+    let namespace = of(&mut engine);
+    namespace
+        .set(b"full", &[b'1'; 600_000], 1_700_000_000)
+        .unwrap();
+    namespace.set(b"next", b"1", 1_700_000_001).unwrap();
+    assert!(engine.commit(0).is_empty());
+}
+
+/// A data file that says it was begun ahead is taken in, although the properties do not name it.
+#[test]
+fn reads_a_file_begun_ahead() {
+    let folder = Folder::new();
+    go_on_ahead(&folder);
+    std::fs::write(folder.file("data", "d1"), &frozen(2)["ahead"]).expect("writable");
+    let (mut engine, report) = folder.user();
+    assert!(!report.is_lossy(), "{report:?}");
+    assert_eq!(get(of(&mut engine), b"next"), Some(b"1".to_vec()));
 }
 
 /// Properties of a version that is not known are refused by name, and nothing is written over them.

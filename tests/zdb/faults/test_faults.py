@@ -290,6 +290,29 @@ def test_a_slow_sync_beside_the_loop_stops_nobody(tmp_path: Path) -> None:
         assert longest < 0.4
 
 
+def test_a_full_data_file_is_synced_while_the_next_one_is_written(tmp_path: Path) -> None:
+    """Nobody waits for its sync, and a kill before that has ended loses nothing."""
+    with serving(tmp_path) as server, server.wire() as wire:
+        assert wire("SET", "k", "before") == b"k"
+    prefix = traced(
+        tmp_path, "fdatasync", "fdatasync:delay_enter=3000000:when=1+",
+        tmp_path / "data" / "default" / "d0",
+    )  # fmt: skip
+    options = ("--sync", "interval=30000", "--data-size", "1048576")
+    with serving(tmp_path, *options, prefix=prefix) as server, server.wire() as wire:
+        began = time.monotonic()
+        for number in range(1500):
+            assert wire("SET", f"k{number}", str(number).rjust(1000)) is not None
+        assert time.monotonic() - began < 2.5
+        shown = wire("NSINFO", "default")
+        assert isinstance(shown, bytes)
+        assert b"data_current_id: 1\n" in shown
+        server.kill()
+    with serving(tmp_path) as server, server.wire() as wire:
+        for number in range(1500):
+            assert wire("GET", f"k{number}") == str(number).rjust(1000).encode()
+
+
 def test_writes_wait_for_a_sync_that_lasts_longer_than_the_interval(tmp_path: Path) -> None:
     """No more than an interval of acknowledged writes is ever without a sync."""
     prefix = traced(tmp_path, "fdatasync", "fdatasync:delay_enter=600000:when=1+")

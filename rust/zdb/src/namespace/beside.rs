@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::write::INDEX_WAITING_MAX;
 use super::{bump, Namespace};
 use crate::segment;
-use crate::{Disk, DiskFile, Error, NamespaceId, Result, Root, SyncMode};
+use crate::{Disk, DiskFile, Error, NamespaceId, Place, Result, Root, SyncMode};
 
 /// Bytes after which a sync begins before its time, so that the disk does not rest while much waits.
 const SYNC_BYTES: u32 = 32 << 20;
@@ -38,6 +38,13 @@ impl<F: DiskFile> BegunSync<F> {
     #[must_use]
     pub fn namespace(&self) -> NamespaceId {
         self.namespace
+    }
+
+    /// What it makes durable: all that was written before this place.
+    #[must_use]
+    pub fn covers(&self) -> Place {
+        let Span { file, end, .. } = self.span;
+        Place { file, offset: end }
     }
 }
 
@@ -70,6 +77,18 @@ impl<F> Default for Beside<F> {
 impl<D: Disk> Namespace<D> {
     /// Begin a sync if one is due; false when it must be run inside the commit.
     pub(super) fn begin_sync(&mut self, now_ms: u64, period_ms: u64) -> bool {
+        if let Some(mut closing) = self.unsynced() {
+            let since_ms = *closing.since_ms.get_or_insert(now_ms);
+            let (file, end) = (closing.file, closing.end);
+            self.closing = Some(closing);
+            let span = Span {
+                file,
+                end,
+                since_ms,
+            };
+            let overdue = now_ms.saturating_sub(since_ms) >= period_ms;
+            return self.beside.under_way.is_some() || !overdue && self.begin_span(span);
+        }
         let Some(since_ms) = self.unsynced_since_ms else {
             return true;
         };
@@ -79,31 +98,30 @@ impl<D: Disk> Namespace<D> {
         if self.beside.under_way.is_some() || !(many || waited_ms >= period_ms.div_ceil(2)) {
             return true;
         }
-        if waited_ms >= period_ms || self.sync_handle().is_err() {
-            return false;
-        }
         let span = Span {
             file: self.manifest.last,
             end: self.written,
             since_ms,
         };
-        (self.beside.under_way, self.beside.begun) = (Some(span), Some(span));
+        if waited_ms >= period_ms || !self.begin_span(span) {
+            return false;
+        }
         self.active_index().keep();
         self.unsynced_since_ms = None;
         true
     }
 
-    fn sync_handle(&mut self) -> io::Result<Arc<D::File>> {
-        let last = self.manifest.last;
-        match &self.beside.handle {
-            Some((file, handle)) if *file == last => Ok(Arc::clone(handle)),
-            _ => {
-                let path = self.path(&segment::name(last));
-                let handle = Arc::new(self.disk.open(Root::Data, &path, false)?);
-                self.beside.handle = Some((last, Arc::clone(&handle)));
-                Ok(handle)
-            }
+    /// Begin a sync; false when there is no handle for it.
+    fn begin_span(&mut self, span: Span) -> bool {
+        if self.beside.handle.as_ref().map(|(file, _)| *file) != Some(span.file) {
+            let path = self.path(&segment::name(span.file));
+            let Ok(handle) = self.disk.open(Root::Data, &path, false) else {
+                return false;
+            };
+            self.beside.handle = Some((span.file, Arc::new(handle)));
         }
+        (self.beside.under_way, self.beside.begun) = (Some(span), Some(span));
+        true
     }
 
     /// The sync that the last commit began.
@@ -129,7 +147,9 @@ impl<D: Disk> Namespace<D> {
             return false;
         };
         let waiting = self.indexes.last().and_then(Option::as_ref);
-        now_ms.saturating_sub(span.since_ms) >= period
+        let closing = self.unsynced().and_then(|closing| closing.since_ms);
+        let since_ms = closing.map_or(span.since_ms, |since_ms| since_ms.min(span.since_ms));
+        now_ms.saturating_sub(since_ms) >= period
             || waiting.is_some_and(|index| index.waiting() >= ENTRIES_MAX)
     }
 
@@ -145,6 +165,7 @@ impl<D: Disk> Namespace<D> {
                 self.synced = self.synced.max(span.end);
                 self.write_index_batch();
             }
+            self.closing_synced(span.file, span.end);
             return Ok(());
         };
         let open = self.mark.is_some();

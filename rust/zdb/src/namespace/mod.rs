@@ -9,6 +9,7 @@
 mod beside;
 mod compact;
 mod fetch;
+mod handover;
 mod load;
 mod quota;
 mod read;
@@ -26,6 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::cache::Cache;
+use crate::canary::{sings, Canary};
 use crate::format::RecordHeader;
 use crate::index::{Entry, Index, Totals};
 use crate::manifest::{Manifest, NotSaved};
@@ -36,6 +38,7 @@ use crate::{
 };
 
 pub use beside::BegunSync;
+pub(crate) use handover::begun_ahead;
 pub use walk::{Position, Step};
 
 /// How an engine runs its namespaces.
@@ -128,6 +131,7 @@ pub struct Namespace<D: Disk> {
     /// Since when the oldest write waits that no sync covers.
     unsynced_since_ms: Option<u64>,
     beside: beside::Beside<D::File>,
+    closing: Option<handover::Closing>,
     /// Below how many waiting index entries writing them is not tried (again).
     index_patience: usize,
     last_id: [u8; 8],
@@ -188,8 +192,13 @@ impl<D: Disk> Namespace<D> {
     }
 
     fn save(&mut self, mut manifest: Manifest) -> Result<()> {
-        let saved = manifest.save(&*self.disk, &self.name);
-        self.manifest.serial = manifest.serial;
+        let mut written = manifest.clone();
+        if let Some(closing) = self.closing.filter(|_| !sings(Canary::NamedAhead)) {
+            written.last = closing.file;
+        }
+        let saved = written.save(&*self.disk, &self.name);
+        manifest.serial = written.serial;
+        self.manifest.serial = written.serial;
         match saved {
             Ok(copied) => {
                 if !copied {

@@ -7,7 +7,7 @@
 
 use super::Namespace;
 use crate::format::{record_bytes, SEGMENT_HEADER_BYTES};
-use crate::index::{Index, PAGE_BYTES};
+use crate::index::PAGE_BYTES;
 use crate::{Disk, Error, HistoryPolicy, Result, SEGMENT_BYTES_MIN};
 
 /// One part in so many of a quota is the size of its data files, and at most its reserve for deletes.
@@ -64,7 +64,7 @@ impl<D: Disk> Namespace<D> {
         let data = self.segments.iter().rev().skip(1).flatten();
         let data: u64 = data.map(|segment| segment.bytes).sum();
         let index = self.indexes.iter().rev().skip(1).flatten();
-        let index: u64 = index.map(Index::bytes).sum();
+        let index: u64 = index.map(|index| index.bytes_with(0)).sum();
         self.closed_bytes = data + self.index_bytes_closed + index;
     }
 

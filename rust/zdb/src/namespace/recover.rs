@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::rotate::begin_files;
-use super::{beside, compact, load, Counters, Namespace, Settings};
+use super::{begun_ahead, beside, compact, load, Counters, Namespace, Settings};
 use crate::canary::{sings, Canary};
 use crate::format::{SegmentHeader, Uid, SEGMENT_HEADER_BYTES};
 use crate::index::Totals;
@@ -33,21 +33,13 @@ impl<D: Disk> Namespace<D> {
             disk.sync_folder(root, "").map_err(failed)?;
         }
         let mut namespace = Self::empty(disk, name, Manifest::new(uid, mode), settings);
-        let (file, generation, first_id) = (0, 0, 0);
-        let header = SegmentHeader {
-            uid,
-            file,
-            mode,
-            generation,
-            first_id,
-            logical_end: 0,
-        };
+        let header = SegmentHeader::new(uid, 0, mode, 0);
         let (data, index) = begin_files(&**disk, name, &header).map_err(failed)?;
         // The manifest comes last: without it the files are an attempt, and hold nothing.
         let manifest = namespace.manifest.clone();
         namespace.save(manifest)?;
         let data = namespace.admit(data);
-        namespace.add_segment(data, first_id, true);
+        namespace.add_segment(data, header.first_id, true);
         namespace.indexes.push(Some(index));
         namespace.totals.end = SEGMENT_HEADER_BYTES;
         (namespace.written, namespace.synced) = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
@@ -79,6 +71,7 @@ impl<D: Disk> Namespace<D> {
             read_only: None,
             unsynced_since_ms: None,
             beside: beside::Beside::default(),
+            closing: None,
             index_patience: 0,
             last_id: [0; 8],
             dirty: std::collections::BTreeSet::new(),
@@ -234,16 +227,26 @@ impl<D: Disk> Namespace<D> {
             .copied()
             .filter(|&file| file < self.manifest.first)
             .collect();
+        let mut ahead = None;
         if self.read_only.is_none() {
             if !old.is_empty() {
                 self.remove_files(old.into_iter());
             }
-            self.drop_unfinished(files, report)?;
+            let newest = files.iter().copied().max().unwrap_or(0);
+            if newest == self.manifest.last + 1 {
+                ahead = begun_ahead(&*self.disk, &self.name, &self.manifest)?;
+            }
+            if ahead.is_none() {
+                self.drop_unfinished(newest, report)?;
+            }
         }
         self.expect_keys();
         let mut sound = true;
         for file in self.manifest.first..=self.manifest.last {
             sound = self.load_file(file, report)?;
+        }
+        if let Some(file) = ahead {
+            sound = self.load_ahead(file, report)?;
         }
         self.lengths = load::Lengths::default();
         if self.totals.inexact {
@@ -272,8 +275,7 @@ impl<D: Disk> Namespace<D> {
     }
 
     /// A file after the last one that the manifest names: a rotation that did not finish, or news.
-    fn drop_unfinished(&mut self, files: &[u32], report: &mut Report) -> Result<()> {
-        let newest = files.iter().copied().max().unwrap_or(0);
+    fn drop_unfinished(&mut self, newest: u32, report: &mut Report) -> Result<()> {
         if newest == self.manifest.last + 1 && !holds_records(&*self.disk, &self.name, &[newest])? {
             self.remove_files(std::iter::once(newest));
         } else if newest > self.manifest.last {

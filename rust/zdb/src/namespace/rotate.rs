@@ -13,30 +13,37 @@ use crate::{Disk, DiskFile, Error, Mode, Result, Root};
 impl<D: Disk> Namespace<D> {
     /// NSJUMP: close the current data file and begin another; returns the new file's number.
     ///
+    /// What was written before is durable on return.
+    ///
     /// # Errors
     /// `ReadOnly`, `Write`.
     pub fn jump(&mut self) -> Result<u32> {
+        self.settle()?;
         self.rotate()?;
         Ok(self.manifest.last)
     }
 
     pub(super) fn rotate(&mut self) -> Result<()> {
-        self.settle()?;
+        let ahead = self.leave_behind()?;
+        if !ahead {
+            self.settle()?;
+        }
         let mut manifest = self.manifest.clone();
         manifest.last += 1;
-        self.begin_file(manifest, self.totals.next_id)
+        self.go_on(manifest, self.totals.next_id, ahead)
     }
 
     /// Make the last file of `manifest` and go on in it; on failure all stays as it was.
     pub(super) fn begin_file(&mut self, manifest: Manifest, first_id: u64) -> Result<()> {
+        self.go_on(manifest, first_id, false)
+    }
+
+    /// The same; `ahead` of the sync of the file before.
+    fn go_on(&mut self, manifest: Manifest, first_id: u64, ahead: bool) -> Result<()> {
         let (file, uid, mode) = (manifest.last, manifest.uid, manifest.mode);
         let header = SegmentHeader {
-            uid,
-            file,
-            mode,
-            generation: 0,
-            first_id,
-            logical_end: 0,
+            ahead,
+            ..SegmentHeader::new(uid, file, mode, first_id)
         };
         let (data, index) = match begin_files(&*self.disk, &self.name, &header) {
             Ok(files) => files,
@@ -46,12 +53,17 @@ impl<D: Disk> Namespace<D> {
             }
         };
         let anew = manifest.first == file;
-        self.save(manifest)?;
+        if ahead {
+            self.manifest = manifest;
+            self.begin_closing(file - 1, self.written);
+        } else {
+            self.save(manifest)?;
+        }
         if anew {
             (self.segments, self.indexes) = (Vec::new(), Vec::new());
             self.first_ids = Vec::new();
             self.index_bytes_closed = 0;
-        } else if mode == Mode::User {
+        } else if mode == Mode::User && !ahead {
             if let Some(closed) = self.indexes.last_mut().and_then(Option::take) {
                 self.index_bytes_closed += closed.bytes();
             }

@@ -186,7 +186,8 @@ impl<D: Disk> Namespace<D> {
             timestamp,
             deleted: class == Class::TOMBSTONE,
         };
-        let durable = self.buffer.is_empty() && self.synced == self.totals.end;
+        let durable =
+            self.buffer.is_empty() && self.synced == self.totals.end && self.closing.is_none();
         let barrier = durable || sings(Canary::BarrierAlways);
         let header = RecordHeader {
             meta,
@@ -262,9 +263,10 @@ impl<D: Disk> Namespace<D> {
             self.write_buffer()?;
             self.unsynced_since_ms.get_or_insert(now_ms);
         }
-        let Some(since) = self.unsynced_since_ms else {
+        if self.unsynced_since_ms.is_none() && self.unsynced().is_none() {
             return Ok(());
-        };
+        }
+        let since = self.unsynced_since_ms.unwrap_or(now_ms);
         let due = match self.settings.sync {
             SyncMode::Always | SyncMode::Group => true,
             SyncMode::Interval(period) if self.settings.sync_beside => {
@@ -289,16 +291,17 @@ impl<D: Disk> Namespace<D> {
         match self.settings.sync {
             // The end of a sync that is under way is another occasion.
             SyncMode::Interval(_) if self.beside.under_way.is_some() => None,
-            SyncMode::Interval(period) if self.settings.sync_beside => {
-                Some(self.unsynced_since_ms? + period.div_ceil(2))
-            }
+            SyncMode::Interval(period) if self.settings.sync_beside => match self.unsynced() {
+                Some(closing) => Some(closing.since_ms.unwrap_or(0)),
+                None => Some(self.unsynced_since_ms? + period.div_ceil(2)),
+            },
             SyncMode::Interval(period) => Some(self.unsynced_since_ms? + period),
             _ => None,
         }
     }
 
     /// From here on nothing is taken back.
-    fn accept(&mut self) {
+    pub(super) fn accept(&mut self) {
         self.undo.clear();
         self.mark = None;
         if self.settings.sync == SyncMode::None {
@@ -306,7 +309,7 @@ impl<D: Disk> Namespace<D> {
         }
     }
 
-    fn write_buffer(&mut self) -> Result<()> {
+    pub(super) fn write_buffer(&mut self) -> Result<()> {
         let written = write_all(
             &*self.active().handle,
             &self.buffer,
@@ -364,6 +367,7 @@ impl<D: Disk> Namespace<D> {
     }
 
     fn sync_data(&mut self) -> Result<()> {
+        self.sync_closing()?;
         if let Err(error) = self.active().handle.sync() {
             return Err(self.distrust(self.manifest.last, &error));
         }
@@ -438,7 +442,7 @@ impl<D: Disk> Namespace<D> {
             return Err(error);
         }
         self.accept();
-        Ok(())
+        self.name_next()
     }
 
     fn write_and_sync(&mut self) -> Result<()> {
@@ -448,6 +452,7 @@ impl<D: Disk> Namespace<D> {
         if self.synced < self.written {
             self.sync_data()?;
         }
+        self.sync_closing()?;
         self.unsynced_since_ms = None;
         Ok(())
     }
@@ -466,5 +471,12 @@ impl<D: Disk> Namespace<D> {
             }
         }
         Ok(())
+    }
+
+    /// The same at the end, when no commit will tell of a failure that was not told yet.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        let failed = self.failed.take().map_or(Ok(()), Err);
+        let settled = self.settle();
+        failed.and(settled)
     }
 }

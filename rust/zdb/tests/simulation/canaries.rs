@@ -74,5 +74,6 @@ canaries! {
     compaction_drops_current_versions: CurrentDropped;
     compaction_drops_tombstones_too_early: TombstoneDropped;
     ids_are_given_out_again: IdsReused;
+    the_next_file_is_named_too_early: NamedAhead;
     a_removed_namespace_comes_back: RemovedRevived;
 }

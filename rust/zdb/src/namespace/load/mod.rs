@@ -93,15 +93,7 @@ impl<D: Disk> Namespace<D> {
     fn load_header(&mut self, file: u32, report: &mut Report) -> Result<bool> {
         let name = segment::name(file);
         let Manifest { uid, mode, .. } = self.manifest;
-        let (generation, first_id, logical_end) = (0, self.totals.next_id, 0);
-        let expected = SegmentHeader {
-            uid,
-            file,
-            mode,
-            generation,
-            first_id,
-            logical_end,
-        };
+        let expected = SegmentHeader::new(uid, file, mode, self.totals.next_id);
         let opened = match self.disk.open(Root::Data, &self.path(&name), false) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             other => Some(other.and_then(|handle| Segment::salvage(handle, expected))),
