@@ -12,6 +12,7 @@ import csv
 import io
 import itertools
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -37,12 +38,15 @@ __all__ = [
     "placed",
     "run",
     "serving",
+    "settle",
     "start",
 ]
 
 _RUST: Final = Path(__file__).parents[2] / "rust"
 _EXAMPLES: Final = _RUST / "target" / "release" / "examples"
 _ANSWER_SECONDS: Final = 60.0
+# More than any server writes in a turn.
+FRESH_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,18 @@ class Run:
         return self.cpu_seconds / self.requests * 1e6
 
 
+def settle() -> None:
+    """Give every turn the same machine: nothing waits to be written, and free memory is at hand.
+
+    Else a server writes while the disk is busy with what another one wrote before it. And the host
+    of a virtual machine may take free memory back: whoever is the first to use it again would pay.
+    """
+    os.sync()
+    with mmap.mmap(-1, FRESH_BYTES) as memory:
+        for at in range(0, FRESH_BYTES, mmap.PAGESIZE):
+            memory[at] = 1
+
+
 def free_port() -> int:
     """A port that nobody listened on just now."""
     with socket.socket() as probe:
@@ -128,6 +144,8 @@ def _command(kind: Kind, folder: Path, port: int) -> list[str]:
         case "null":
             return [_example("null"), str(port), str(kind.value_bytes)]
         case "redis":
+            # Zero-DB keeps all versions here, so that Redis need not drop its own: it would rewrite
+            # its file on our processor, in our turns too.
             return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir",
                     str(folder), "--save", "", "--appendonly", "yes",
                     "--appendfsync", kind.sync,

@@ -23,7 +23,7 @@ from typing import Final, Literal
 from bench.figures import Bound, Figure, Report, Sample, Table, judged, timed
 from bench.ground import Ground
 from bench.meters import resident_bytes, turns
-from bench.zdb.peers import Kind, Load, Peer, Run, control, placed, run, serving, start
+from bench.zdb.peers import Kind, Load, Peer, Run, control, placed, run, serving, settle, start
 from tfgrid.capacity import zdb
 
 __all__ = ["measure"]
@@ -101,6 +101,8 @@ def _pair(label: str, runs: Mapping[str, Sequence[Run]], bound: float | None) ->
 def _asked(peers: Mapping[str, Peer], load: Load, repeat: int) -> dict[str, list[Run]]:
     runs: dict[str, list[Run]] = {name: [] for name in peers}
     for _, name in turns(list(peers), repeat, warm=0):
+        if load.command == "set":
+            settle()
         runs[name].append(run(peers[name], load))
     return runs
 

@@ -11,6 +11,10 @@
 //! halves how often that one counts as used, and takes its room when that was nothing. So what is read
 //! often stays and what is not leaves, and where all is read alike nothing moves: taking a block in costs
 //! several reads of a record.
+//!
+//! A write looks at the version before. Where that is missed, what it needed was written once and will not be
+//! looked at again; what is written now will, by the next write. So for each such miss a new block may
+//! knock as it is written, without being read: where nothing is replaced, none enters.
 
 use std::cell::RefCell;
 use std::io;
@@ -22,6 +26,8 @@ pub const BLOCK_BYTES: usize = 16 << 10;
 const WAYS: usize = 8;
 /// How often a block must be missed before it may take another one's room.
 const MISSES_TO_KNOCK: u8 = 4;
+/// Blocks that may enter as they are written are not more than so many misses of writes ago.
+const WELCOME_MAX: usize = 1024;
 /// Bytes that come near together, and stretches of them that are asked for at once.
 const LINE_BYTES: usize = 64;
 const SPOTS: usize = 64;
@@ -48,6 +54,8 @@ struct Inner {
     ways: usize,
     /// Numbers given to files so far.
     files: u64,
+    /// How many new blocks may enter as they are written.
+    welcome: usize,
     /// Blocks held.
     held: usize,
 }
@@ -118,6 +126,7 @@ impl Cache {
             set_count,
             ways,
             files: 0,
+            welcome: 0,
             held: 0,
         });
         Some(Rc::new(Self { inner }))
@@ -189,16 +198,32 @@ impl CachedFile {
     ) -> Option<Block> {
         let tag = self.tag(wanted);
         let inner = &mut *self.cache.inner.borrow_mut();
-        if let Some((set, way)) = inner.find(tag) {
-            let found = set.blocks[way].as_ref()?;
-            if found.len() >= wanted.needed() {
-                if set.uses[way] < USES_MAX {
-                    set.uses[way] += 1;
-                }
-                return Some(Rc::clone(found));
-            }
+        inner
+            .hit(tag, wanted, true)
+            .or_else(|| inner.miss(tag, wanted, read))
+    }
+
+    /// The same for a write, if it is there: no use, for what it looks at it replaces. If it is not there, a block
+    /// that is written may enter.
+    #[inline]
+    pub fn held(&self, wanted: &Wanted) -> Option<Block> {
+        let inner = &mut *self.cache.inner.borrow_mut();
+        let found = inner.hit(self.tag(wanted), wanted, false);
+        inner.welcome += usize::from(found.is_none() && inner.welcome < WELCOME_MAX);
+        found
+    }
+
+    /// Learn what was just written to the file from `at` on.
+    pub fn append(&self, mut at: u32, mut bytes: &[u8]) {
+        let inner = &mut *self.cache.inner.borrow_mut();
+        while !bytes.is_empty() {
+            let (count, end) = (0, u32::MAX);
+            let wanted = Wanted { at, count, end };
+            let inside = wanted.inside();
+            let (piece, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - inside));
+            inner.append(self.tag(&wanted), inside, piece);
+            (at, bytes) = (at + piece.len() as u32, rest);
         }
-        inner.miss(tag, wanted, read)
     }
 
     /// Some bytes to bring near.
@@ -260,6 +285,19 @@ impl Inner {
         Some((set, way))
     }
 
+    #[inline]
+    fn hit(&mut self, tag: u64, wanted: &Wanted, counts: bool) -> Option<Block> {
+        let (set, way) = self.find(tag)?;
+        let found = set.blocks[way].as_ref()?;
+        if found.len() < wanted.needed() {
+            return None;
+        }
+        if counts && set.uses[way] < USES_MAX {
+            set.uses[way] += 1;
+        }
+        Some(Rc::clone(found))
+    }
+
     /// Read a block in, or read on where one ends, if it may enter.
     #[cold]
     fn miss(
@@ -268,18 +306,11 @@ impl Inner {
         wanted: &Wanted,
         read: impl FnOnce(&mut [u8], u64) -> io::Result<usize>,
     ) -> Option<Block> {
-        if self.sets.is_empty() {
-            self.sets = vec![Set::default(); self.set_count as usize];
-        }
-        let (index, ways) = (self.set_of(tag), self.ways);
-        let set = &mut self.sets[index];
-        let way = set.room(tag, ways)?;
+        let (index, ways) = (self.set_for(tag), self.ways);
+        let way = self.sets[index].room(tag, ways)?;
         // One that is too short goes on where it ends; another one's memory is used again.
-        let goes_on = set.tags[way] == tag;
-        let block = set.blocks[way].take();
-        self.held -= usize::from(block.is_some());
-        set.tags[way] = 0;
-        let mut block = block.unwrap_or_default();
+        let goes_on = self.sets[index].tags[way] == tag;
+        let mut block = self.take(index, way);
         if Rc::get_mut(&mut block).is_none() {
             block = Rc::new(if goes_on { block.to_vec() } else { Vec::new() });
         }
@@ -297,11 +328,64 @@ impl Inner {
         .ok()?;
         bytes.truncate(begin + got);
         let whole = bytes.len() >= wanted.needed();
-        set.tags[way] = tag;
-        set.uses[way] = 1;
-        set.blocks[way] = Some(Rc::clone(&block));
-        self.held += 1;
+        self.put(index, way, (tag, 1), Rc::clone(&block));
         whole.then_some(block)
+    }
+
+    /// The set of a tag, which is there from now on.
+    fn set_for(&mut self, tag: u64) -> usize {
+        if self.sets.is_empty() {
+            self.sets = vec![Set::default(); self.set_count as usize];
+        }
+        self.set_of(tag)
+    }
+
+    /// The block of a way, or an empty one, with nobody in the way any more.
+    fn take(&mut self, index: usize, way: usize) -> Block {
+        let set = &mut self.sets[index];
+        let block = set.blocks[way].take();
+        self.held -= usize::from(block.is_some());
+        set.tags[way] = 0;
+        block.unwrap_or_default()
+    }
+
+    fn put(&mut self, index: usize, way: usize, (tag, uses): (u64, u8), block: Block) {
+        let set = &mut self.sets[index];
+        (set.tags[way], set.uses[way]) = (tag, uses);
+        set.blocks[way] = Some(block);
+        self.held += 1;
+    }
+
+    /// Take in bytes that go on where a block ends, or begin one that is welcome.
+    fn append(&mut self, tag: u64, inside: usize, bytes: &[u8]) {
+        let index = self.set_for(tag);
+        let ways = self.ways;
+        let set = &mut self.sets[index];
+        let mut block = match set.tags.iter().position(|&one| one == tag) {
+            Some(way) => {
+                if let Some(block) = &mut set.blocks[way] {
+                    if block.len() == inside {
+                        let block = Rc::make_mut(block);
+                        block.reserve_exact(BLOCK_BYTES - inside);
+                        block.extend_from_slice(bytes);
+                    }
+                }
+                return;
+            }
+            None if inside > 0 || self.welcome == 0 => return,
+            None => {
+                self.welcome -= 1;
+                let Some(way) = set.free(ways).or_else(|| set.knock(ways)) else {
+                    return;
+                };
+                (way, self.take(index, way))
+            }
+        };
+        let room = Rc::make_mut(&mut block.1);
+        room.clear();
+        room.reserve_exact(BLOCK_BYTES);
+        room.extend_from_slice(bytes);
+        self.put(index, block.0, (tag, 0), block.1);
     }
 
     fn forget(&mut self, is: &dyn Fn(u64) -> bool) {
@@ -323,14 +407,22 @@ impl Inner {
 impl Set {
     /// Where a block that was missed may go: its own way, a free one, or that of one little used.
     fn room(&mut self, tag: u64, ways: usize) -> Option<usize> {
-        let tags = &self.tags[..ways];
-        let free = tags.iter().position(|&one| one == tag);
-        if let Some(way) = free.or_else(|| tags.iter().position(|&one| one == 0)) {
+        let own = self.tags[..ways].iter().position(|&one| one == tag);
+        if let Some(way) = own.or_else(|| self.free(ways)) {
             return Some(way);
         }
         if !self.remember(tag) {
             return None;
         }
+        self.knock(ways)
+    }
+
+    fn free(&self, ways: usize) -> Option<usize> {
+        self.tags[..ways].iter().position(|&one| one == 0)
+    }
+
+    /// Look at one block: its way, if it counts as not used.
+    fn knock(&mut self, ways: usize) -> Option<usize> {
         let way = self.hand % ways;
         self.hand = way + 1;
         let unused = self.uses[way] == 0;

@@ -264,3 +264,33 @@ fn looking_ahead_changes_nothing() {
     );
     verify(&mut engine, 200, 0);
 }
+
+/// Where values are replaced, what is written enters, and the next write of a key reads nothing.
+#[test]
+fn remembers_what_is_written_where_it_is_replaced() {
+    let disk = SimulatedDisk::new(1);
+    let options = Options {
+        cache_bytes: 4 << 20,
+        ..options(0)
+    };
+    let (mut engine, _) = Engine::open(disk.clone(), options, 0).expect("opens");
+    let id = engine.find("default").expect("always there");
+    let mut calls = Vec::new();
+    for version in 0..4_u8 {
+        let before = disk.calls();
+        for number in 0..200 {
+            let namespace = engine.namespace_mut(id).expect("there");
+            namespace
+                .set(&key(number), &[version; 500], 1)
+                .expect("stored");
+        }
+        calls.push(disk.calls() - before);
+        assert!(engine.commit(0).is_empty());
+        if version == 0 {
+            assert_eq!(engine.cached_bytes(), 0);
+        }
+    }
+    assert_eq!(calls[0], 0);
+    assert_eq!(calls[1], 200);
+    assert!(calls[2] < 40 && calls[3] < 40, "{calls:?}");
+}

@@ -13,21 +13,25 @@ use crate::{Disk, DiskFile, Error, Mode, Place, Record, Result, Scratch, KEY_BYT
 
 /// Keys whose memory is asked for together: what they need fits the nearest cache of a processor.
 const WARM_KEYS: usize = 64;
+/// A block that a write misses is read in if its records are not longer, for then it holds many: each is looked
+/// at by one write, the next.
+const WRITE_READS_IN_BYTES_MAX: usize = 128;
 /// So much of a record is asked for at most: of a long one the rest follows by itself.
 const TOUCH_BYTES_MAX: usize = 768;
 
 impl<D: Disk> Namespace<D> {
     /// Header and key of the record at a location, verified, and `want` bytes or more if they are cheap.
     ///
-    /// `None` when compaction dropped it.
+    /// `None` when compaction dropped it. `to_write`: the record is about to be replaced.
     #[inline]
     pub(super) fn glance(
         &self,
         location: Location,
         want: usize,
+        to_write: bool,
         scratch: &mut Scratch,
     ) -> Result<Option<RecordHeader>> {
-        match self.remembered(location, scratch) {
+        match self.remembered(location, want, to_write, scratch) {
             Some(header) => Ok(Some(header)),
             None => self.fetch(location.place(), want, scratch),
         }
@@ -35,15 +39,26 @@ impl<D: Disk> Namespace<D> {
 
     /// The same from the cache alone; big records are not in there.
     #[inline]
-    fn remembered(&self, location: Location, scratch: &mut Scratch) -> Option<RecordHeader> {
+    fn remembered(
+        &self,
+        location: Location,
+        want: usize,
+        to_write: bool,
+        scratch: &mut Scratch,
+    ) -> Option<RecordHeader> {
         if !location.class().is_small() {
             return None;
         }
         let place = location.place();
         let segment = self.segment(place.file)?;
-        let wanted = self.wanted(place, location.class().bytes())?;
+        let bytes = location.class().bytes();
         let cached = segment.cached.as_ref()?;
-        let block = cached.block(&wanted, |bytes, at| segment.handle.read_at(bytes, at))?;
+        let wanted = self.wanted(place, if to_write { want } else { bytes })?;
+        let block = if to_write && bytes > WRITE_READS_IN_BYTES_MAX {
+            cached.held(&wanted)?
+        } else {
+            cached.block(&wanted, |bytes, at| segment.handle.read_at(bytes, at))?
+        };
         scratch.lend(block, wanted.inside());
         let held = scratch.held();
         let found = RecordHeader::verify(held, segment.seed, place);

@@ -155,7 +155,7 @@ impl<D: Disk> Namespace<D> {
         let want = want
             .min(location.class().bytes())
             .max(RECORD_HEADER_BYTES + key.len());
-        match self.glance(location, want, scratch) {
+        match self.glance(location, want, lenient, scratch) {
             Ok(Some(header)) => Ok((scratch.record_key(&header) == key).then_some(Some(header))),
             Ok(None) => Ok(None),
             Err(Error::Damaged { .. }) if lenient => Ok(Some(None)),

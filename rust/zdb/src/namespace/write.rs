@@ -16,6 +16,8 @@ const INDEX_BATCH_ENTRIES: usize = 4096;
 pub(super) const INDEX_WAITING_MAX: usize = 16 * INDEX_BATCH_ENTRIES;
 /// Data bytes after which index entries are written although they are few: what a start must read.
 const INDEX_BATCH_DATA_BYTES: u32 = 16 << 20;
+/// Records that are not longer, on average, are remembered as they are written.
+const REMEMBERED_BYTES_MAX: usize = 2304;
 /// A buffer that grew beyond this is given back after its commit,
 const BUFFER_BYTES_KEPT: usize = 256 << 10;
 /// and kept for the next big commit, whosever that is, if it is not beyond this.
@@ -137,7 +139,7 @@ impl<D: Disk> Namespace<D> {
             return Ok(false);
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        let same = match self.glance(old.location, header.total(), &mut scratch) {
+        let same = match self.glance(old.location, header.total(), false, &mut scratch) {
             Ok(Some(header)) => match self.complete(&header, &mut scratch) {
                 Ok(()) => Ok(scratch.record(&header).payload == payload),
                 // What is damaged is not the same: the new version is written.
@@ -321,6 +323,12 @@ impl<D: Disk> Namespace<D> {
             self.take_back();
             self.cut(&error);
             return Err(error);
+        }
+        let entries = self.mark.map_or(0, |mark| mark.entries);
+        if let Some(cached) = &self.active().cached {
+            if self.buffer.len() <= entries * REMEMBERED_BYTES_MAX {
+                cached.append(self.written, &self.buffer);
+            }
         }
         self.written = self.totals.end;
         let end = u64::from(self.written);
