@@ -7,7 +7,7 @@
 
 use super::{bump, Namespace};
 use crate::canary::{sings, Canary};
-use crate::format::SEGMENT_HEADER_BYTES;
+use crate::format::{SegmentHeader, SEGMENT_HEADER_BYTES};
 use crate::index::Index;
 use crate::manifest::Manifest;
 use crate::segment::{self, Segment};
@@ -103,7 +103,7 @@ impl<D: Disk> Namespace<D> {
     /// Complete the index file of a file that is durable, and name the next one in the properties.
     ///
     /// # Errors
-    /// `Write`: a start goes on without; so may whoever needs no file of that name closed.
+    /// `Write`: nothing is lost by it, for a start takes an unnamed file in; but no other file may be begun.
     pub(super) fn name_next(&mut self) -> Result<()> {
         let Some(closing) = self.closing.take() else {
             return Ok(());
@@ -184,7 +184,7 @@ pub(crate) fn begun_ahead<D: Disk>(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed)?,
     };
-    let expected = crate::format::SegmentHeader::new(manifest.uid, file, manifest.mode, 0);
+    let expected = SegmentHeader::new(manifest.uid, file, manifest.mode, 0);
     let (found, damage) = Segment::salvage(handle, expected).map_err(failed)?;
     let holds = found.bytes > u64::from(SEGMENT_HEADER_BYTES);
     Ok((damage.is_none() && found.header.ahead && holds).then_some(file))
