@@ -30,9 +30,9 @@ const FADE: usize = 8;
 pub(crate) struct Group {
     /// Counts groups.
     number: u64,
-    /// Clients that wrote in this turn, and those of them that wrote in the group before too.
+    /// Clients that wrote in this turn, and those of them that did not write in the group before.
     writers: usize,
-    again: usize,
+    fresh: usize,
     /// Clients that wrote in the group before.
     before: usize,
     expected: usize,
@@ -42,7 +42,7 @@ impl Group {
     /// A client wrote whose last group is `last`, which becomes this one.
     pub(crate) fn joined(&mut self, last: &mut u64) {
         if *last != self.number + 1 {
-            self.again += usize::from(*last == self.number && self.number > 0);
+            self.fresh += usize::from(*last != self.number || self.number == 0);
             self.writers += 1;
             *last = self.number + 1;
         }
@@ -52,12 +52,11 @@ impl Group {
     pub(crate) fn close(&mut self) {
         if self.writers > 0 {
             let faded = self.expected - self.expected.div_ceil(FADE);
-            let both = self.writers + self.before - self.again.min(self.before);
-            self.expected = both.max(faded);
+            self.expected = faded.max(self.before + self.fresh);
             self.before = self.writers;
             self.number += 1;
         }
-        (self.writers, self.again) = (0, 0);
+        (self.writers, self.fresh) = (0, 0);
     }
 
     fn is_whole(&self) -> bool {
