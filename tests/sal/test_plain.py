@@ -325,6 +325,26 @@ def test_a_lock_that_was_removed_guards_nobody(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_directory_that_goes_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found there and gone a moment later is no error; a file in its place is."""
+    real, calls = Path.mkdir, []
+
+    def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise FileExistsError(path)
+        real(path, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert claims.Claims(tmp_path / "claims").uids("g") > 0
+    assert len(calls) == 2
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        claims.Claims(tmp_path / "file").uids("g")
+
+
 def test_the_mount_table_is_unescaped() -> None:
     """Spaces and backslashes in a mount point come back as they are."""
     assert mounts._unescape("/a\\040b\\134c") == "/a b\\c"

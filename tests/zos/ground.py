@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import shutil
 import signal
 import socket
@@ -297,7 +298,9 @@ class Ground:
         left = [
             line for line in Path("/proc/self/mountinfo").read_text().splitlines() if name in line
         ]
-        left += [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/tfgrid/{name}")]
+        # A walk passes over what others remove meanwhile.
+        groups = (folder for folder, _, _ in os.walk("/sys/fs/cgroup"))
+        left += [folder for folder in groups if folder.endswith(f"/tfgrid/{name}")]
         left += [c.owner for c in claims.Claims().held(name)]
         left += [str(p) for p in [zos.runtime_directory(self.config)] if p.exists()]
         links_here = (path.name for path in Path("/sys/class/net").iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,7 +61,9 @@ def _residue(config: zos.Config) -> list[str]:
     table = Path("/proc/self/mountinfo").read_text().splitlines()
     left = [line for line in table if config.grid in line]
     left += [p.name for p in Path("/sys/class/net").iterdir() if config.grid in p.name[2:10]]
-    left += [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/tfgrid/{config.grid}")]
+    # A walk passes over what others remove meanwhile.
+    groups = (folder for folder, _, _ in os.walk("/sys/fs/cgroup"))
+    left += [folder for folder in groups if folder.endswith(f"/tfgrid/{config.grid}")]
     return left + [str(p) for p in [zos.runtime_directory(config)] if p.exists()]
 
 

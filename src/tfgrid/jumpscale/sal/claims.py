@@ -140,7 +140,12 @@ class Claims:
     def _lock(self) -> int:
         """The lock, held. Whoever had it may have removed its file; then it guards nothing."""
         while True:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except FileExistsError:
+                if self._directory.exists() and not self._directory.is_dir():
+                    raise
+                continue  # it was there, and went before it was known for a directory
             try:
                 lock = os.open(
                     self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
