@@ -19,11 +19,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+
+import psutil
 
 from bench.meters import cpu_seconds
 from tfgrid.capacity import zdb
@@ -33,6 +35,7 @@ __all__ = [
     "Load",
     "Peer",
     "Run",
+    "alone",
     "control",
     "free_port",
     "placed",
@@ -58,6 +61,7 @@ class Kind:
     mode: str = "user"
     value_bytes: int = 3
     cache_bytes: int = 64 << 20
+    rewrites: bool = False
 
 
 @dataclass(slots=True)
@@ -116,6 +120,25 @@ def settle() -> None:
             memory[at] = 1
 
 
+@contextmanager
+def alone(peer: Peer, peers: Iterable[Peer]) -> Iterator[None]:
+    """Stop every other server and its children: each works for itself in its own turns only."""
+    stopped = []
+    for other in peers:
+        if other is not peer:
+            process = psutil.Process(other.pid)
+            stopped += [process, *process.children(recursive=True)]
+    try:
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        yield
+    finally:
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
 def free_port() -> int:
     """A port that nobody listened on just now."""
     with socket.socket() as probe:
@@ -144,12 +167,13 @@ def _command(kind: Kind, folder: Path, port: int) -> list[str]:
         case "null":
             return [_example("null"), str(port), str(kind.value_bytes)]
         case "redis":
-            # Zero-DB keeps all versions here, so that Redis need not drop its own: it would rewrite
-            # its file on our processor, in our turns too.
+            # What Redis does unless told otherwise: write its file anew, without old versions, each
+            # time that it has doubled. Zero-DB keeps them all here.
+            percentage = "100" if kind.rewrites else "0"
             return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir",
                     str(folder), "--save", "", "--appendonly", "yes",
                     "--appendfsync", kind.sync,
-                    "--auto-aof-rewrite-percentage", "0"]  # fmt: skip
+                    "--auto-aof-rewrite-percentage", percentage]  # fmt: skip
         case "zdb":
             return [*zdb.PROGRAM, "--data", str(folder / "d"),
                     "--index", str(folder / "i"), "--listen", "127.0.0.1", "--port", str(port),

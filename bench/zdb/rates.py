@@ -23,7 +23,19 @@ from typing import Final, Literal
 from bench.figures import Bound, Figure, Report, Sample, Table, judged, timed
 from bench.ground import Ground
 from bench.meters import resident_bytes, turns
-from bench.zdb.peers import Kind, Load, Peer, Run, control, placed, run, serving, settle, start
+from bench.zdb.peers import (
+    Kind,
+    Load,
+    Peer,
+    Run,
+    alone,
+    control,
+    placed,
+    run,
+    serving,
+    settle,
+    start,
+)
 from tfgrid.capacity import zdb
 
 __all__ = ["measure"]
@@ -55,6 +67,8 @@ RESTARTS: Final = 5
 FAST: Final = {
     "zdb": Kind("zdb", "interval=1000", cache_bytes=256 << 20), "redis": Kind("redis", "everysec")
 }  # fmt: skip
+# The same beside a Redis that rewrites its file, which is what it does unless told otherwise.
+USUAL: Final = {**FAST, "redis": replace(FAST["redis"], rewrites=True)}
 SAFE: Final = {"zdb": Kind("zdb", "group"), "redis": Kind("redis", "always")}
 
 _COLUMNS: Final = ("", "zdb 1/s", "redis 1/s", "times", "half of the turns", "zdb CPU µs",
@@ -103,7 +117,8 @@ def _asked(peers: Mapping[str, Peer], load: Load, repeat: int) -> dict[str, list
     for _, name in turns(list(peers), repeat, warm=0):
         if load.command == "set":
             settle()
-        runs[name].append(run(peers[name], load))
+        with alone(peers[name], peers.values()):
+            runs[name].append(run(peers[name], load))
     return runs
 
 
@@ -117,7 +132,7 @@ def _fill(peers: Mapping[str, Peer], value_bytes: int, keys: int) -> None:
 
 
 def _rates(folder: Path, repeat: int) -> tuple[list[Figure], list[Table]]:
-    figures, rows, controls = [], [], []
+    figures, rows, controls, usual = [], [], [], []
     for size, keys in SIZES:
         with serving({**FAST, "null": Kind("null", value_bytes=size)}, folder) as peers:
             _fill(peers, size, keys)
@@ -130,10 +145,26 @@ def _rates(folder: Path, repeat: int) -> tuple[list[Figure], list[Table]]:
                 rows.append(_row(label, runs))
             if size == SIZES[0][0]:
                 controls = _controls({name: peers[name] for name in FAST}, size, keys, repeat)
+        usual += _usual(size, keys, folder, repeat)
     title = "interval=1000 and --cache of 256 MiB beside AOF everysec, 50 clients"
     fast = Table(title=title, columns=_COLUMNS, rows=tuple(rows))
-    return figures, [fast, Table(title="the same asked by redis-benchmark, which is the slower "
-                                 "party", columns=_PAIR, rows=tuple(controls))]  # fmt: skip
+    rewriting = Table(title="the same writes beside a Redis that rewrites its file, as it does "
+                      "unless told otherwise", columns=_PAIR, rows=tuple(usual))  # fmt: skip
+    slower = Table(title="the same asked by redis-benchmark, which is the slower party",
+                    columns=_PAIR, rows=tuple(controls))  # fmt: skip
+    return figures, [fast, rewriting, slower]
+
+
+def _usual(size: int, keys: int, folder: Path, repeat: int) -> list[tuple[str, ...]]:
+    rows = []
+    with serving(USUAL, folder) as peers:
+        _fill(peers, size, keys)
+        for depth in DEPTHS:
+            load = Load(command="set", value_bytes=size, keys=keys, depth=depth,
+                        seconds=TURN_SECONDS["set"])  # fmt: skip
+            runs = _asked(peers, load, repeat * TURNS["set"])
+            rows.append(_row(f"SET {size} B, pipeline {depth}", runs))
+    return rows
 
 
 def _controls(
