@@ -88,6 +88,8 @@ def _rate(runs: Sequence[Run]) -> float:
 def _half(ours: Sequence[Run], redis: Sequence[Run]) -> str:
     """Between which ratios the middle half of the turns lies, each turn for itself."""
     ratios = [one.rate / other.rate for one, other in zip(ours, redis, strict=True)]
+    if len(ratios) == 1:
+        return f"{ratios[0]:.2f}"
     low, _, high = statistics.quantiles(ratios, n=4)
     return f"{low:.2f} to {high:.2f}"
 
@@ -117,7 +119,8 @@ def _asked(peers: Mapping[str, Peer], load: Load, repeat: int) -> dict[str, list
     for _, name in turns(list(peers), repeat, warm=0):
         if load.command == "set":
             settle()
-        with alone(peers[name], peers.values()):
+        # The null server does nothing while it is not asked.
+        with alone(peers[name], (peers[other] for other in peers if other != "null")):
             runs[name].append(run(peers[name], load))
     return runs
 
