@@ -49,7 +49,7 @@ _RUST: Final = Path(__file__).parents[2] / "rust"
 _EXAMPLES: Final = _RUST / "target" / "release" / "examples"
 _ANSWER_SECONDS: Final = 60.0
 # More than any server writes in a turn.
-FRESH_BYTES: Final = 256 << 20
+_FRESH_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,8 @@ def settle() -> None:
     of a virtual machine may take free memory back: whoever is the first to use it again would pay.
     """
     os.sync()
-    with mmap.mmap(-1, FRESH_BYTES) as memory:
-        for at in range(0, FRESH_BYTES, mmap.PAGESIZE):
+    with mmap.mmap(-1, _FRESH_BYTES) as memory:
+        for at in range(0, _FRESH_BYTES, mmap.PAGESIZE):
             memory[at] = 1
 
 

@@ -328,7 +328,7 @@ def test_a_lock_that_was_removed_guards_nobody(tmp_path: Path) -> None:
 def test_a_directory_that_goes_while_it_is_made_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Found there and gone a moment later is no error; a file in its place is."""
+    """Found there and gone a moment later is no error; what is no directory in its place is."""
     real, calls = Path.mkdir, []
 
     def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
@@ -341,8 +341,10 @@ def test_a_directory_that_goes_while_it_is_made_is_made_again(
     assert claims.Claims(tmp_path / "claims").uids("g") > 0
     assert len(calls) == 2
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError):
-        claims.Claims(tmp_path / "file").uids("g")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for wrong in ("file", "nowhere", "nowhere/below"):
+        with pytest.raises(FileExistsError):
+            claims.Claims(tmp_path / wrong).uids("g")
 
 
 def test_the_mount_table_is_unescaped() -> None:

@@ -26,7 +26,7 @@ pub const BLOCK_BYTES: usize = 16 << 10;
 const WAYS: usize = 8;
 /// How often a block must be missed before it may take another one's room.
 const MISSES_TO_KNOCK: u8 = 4;
-/// Blocks that may enter as they are written are not more than so many misses of writes ago.
+/// For misses of writes, at most so many blocks may enter later.
 const WELCOME_MAX: usize = 1024;
 /// Bytes that come near together, and stretches of them that are asked for at once.
 const LINE_BYTES: usize = 64;
@@ -216,6 +216,10 @@ impl CachedFile {
     /// Learn what was just written to the file from `at` on.
     pub fn append(&self, mut at: u32, mut bytes: &[u8]) {
         let inner = &mut *self.cache.inner.borrow_mut();
+        if inner.sets.is_empty() && inner.welcome == 0 {
+            // Whoever only writes new keys pays for no cache.
+            return;
+        }
         while !bytes.is_empty() {
             let (count, end) = (0, u32::MAX);
             let wanted = Wanted { at, count, end };
@@ -358,34 +362,29 @@ impl Inner {
 
     /// Take in bytes that go on where a block ends, or begin one that is welcome.
     fn append(&mut self, tag: u64, inside: usize, bytes: &[u8]) {
-        let index = self.set_for(tag);
-        let ways = self.ways;
+        let (index, ways) = (self.set_for(tag), self.ways);
         let set = &mut self.sets[index];
-        let mut block = match set.tags.iter().position(|&one| one == tag) {
-            Some(way) => {
-                if let Some(block) = &mut set.blocks[way] {
-                    if block.len() == inside {
-                        let block = Rc::make_mut(block);
-                        block.reserve_exact(BLOCK_BYTES - inside);
-                        block.extend_from_slice(bytes);
-                    }
-                }
-                return;
+        if let Some(way) = set.tags.iter().position(|&one| one == tag) {
+            if let Some(block) = set.blocks[way].as_mut().filter(|one| one.len() == inside) {
+                let block = Rc::make_mut(block);
+                block.reserve_exact(BLOCK_BYTES - inside);
+                block.extend_from_slice(bytes);
             }
-            None if inside > 0 || self.welcome == 0 => return,
-            None => {
-                self.welcome -= 1;
-                let Some(way) = set.free(ways).or_else(|| set.knock(ways)) else {
-                    return;
-                };
-                (way, self.take(index, way))
-            }
+            return;
+        }
+        if inside > 0 || self.welcome == 0 {
+            return;
+        }
+        self.welcome -= 1;
+        let Some(way) = set.free(ways).or_else(|| set.knock(ways)) else {
+            return;
         };
-        let room = Rc::make_mut(&mut block.1);
+        let mut block = self.take(index, way);
+        let room = Rc::make_mut(&mut block);
         room.clear();
         room.reserve_exact(BLOCK_BYTES);
         room.extend_from_slice(bytes);
-        self.put(index, block.0, (tag, 0), block.1);
+        self.put(index, way, (tag, 0), block);
     }
 
     fn forget(&mut self, is: &dyn Fn(u64) -> bool) {

@@ -6,10 +6,10 @@
 use std::io;
 use std::ops::RangeInclusive;
 
-use crate::format::{SegmentHeader, RECORD_HEADER_BYTES};
+use crate::format::RECORD_HEADER_BYTES;
 use crate::index::{self, Index};
 use crate::manifest::Manifest;
-use crate::namespace::begun_ahead;
+use crate::namespace::{begun_ahead, open_file};
 use crate::segment::{self, Met, Segment, Walk};
 use crate::{
     Disk, DiskFile, Engine, Error, Loss, Mode, Options, Properties, Record, Report, Result, Root,
@@ -51,7 +51,7 @@ pub fn info<D: Disk>(disk: &D) -> Result<Vec<Info>> {
         };
         let mut files = Vec::new();
         for file in data_files(disk, &name, &manifest)? {
-            let segment = open(disk, &name, &manifest, file)?;
+            let segment = open_file(disk, &name, &manifest, file, 0)?;
             files.push(FileInfo {
                 file,
                 bytes: segment.as_ref().map(|(segment, _)| segment.bytes),
@@ -101,7 +101,7 @@ pub fn check<D: Disk>(disk: &D) -> Result<Report> {
         }
         for file in data_files(disk, &name, &manifest)? {
             let (data, index) = (segment::name(file), index::name(file));
-            let opened = open(disk, &name, &manifest, file)?;
+            let opened = open_file(disk, &name, &manifest, file, 0)?;
             let is_empty = |(found, _): &(Segment<_>, _)| found.is_empty();
             if !opened.as_ref().is_some_and(is_empty) {
                 if let Some(what) = check_index(disk, &name, &manifest, file)? {
@@ -179,7 +179,7 @@ pub fn dump<D: Disk>(
     let manifest = Manifest::load(disk, name)?.0.ok_or(Error::NoNamespace)?;
     let mut bytes = Vec::new();
     for file in data_files(disk, name, &manifest)? {
-        let Some((found, _)) = open(disk, name, &manifest, file)? else {
+        let Some((found, _)) = open_file(disk, name, &manifest, file, 0)? else {
             continue;
         };
         walk(&found, &mut |met| {
@@ -220,19 +220,6 @@ fn names<D: Disk>(disk: &D) -> Result<Vec<String>> {
 fn data_files<D: Disk>(disk: &D, name: &str, manifest: &Manifest) -> Result<RangeInclusive<u32>> {
     let ahead = begun_ahead(disk, name, manifest)?;
     Ok(manifest.first..=ahead.unwrap_or(manifest.last))
-}
-
-type Opened<F> = Option<(Segment<F>, Option<&'static str>)>;
-
-fn open<D: Disk>(disk: &D, name: &str, manifest: &Manifest, file: u32) -> Result<Opened<D::File>> {
-    let path = format!("{name}/{}", segment::name(file));
-    let Manifest { uid, mode, .. } = *manifest;
-    let expected = SegmentHeader::new(uid, file, mode, 0);
-    let opened = match disk.open(Root::Data, &path, false) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.and_then(|handle| Segment::salvage(handle, expected)),
-    };
-    opened.map(Some).map_err(|error| Error::read(&path, &error))
 }
 
 fn check_index<D: Disk>(

@@ -1,8 +1,8 @@
 //! Going on in the next data file while the one before is synced beside the engine.
 
 use tfgrid_zdb::{
-    tools, BegunSync, Disk, DiskFile, Engine, Faults, Mode, Options, Report, Root, Scratch,
-    SimulatedDisk, SimulatedFile, SyncMode, DEFAULT_NAMESPACE,
+    tools, BegunSync, Disk, DiskFile, Engine, Faults, Mode, Namespace, Options, Report, Root,
+    Scratch, SimulatedDisk, SimulatedFile, SyncMode, DEFAULT_NAMESPACE,
 };
 
 const PERIOD_MS: u64 = 1000;
@@ -16,6 +16,11 @@ fn options(mode: Mode) -> Options {
         segment_bytes: 1 << 19,
         ..Options::new([9; 16])
     }
+}
+
+fn of(engine: &mut Engine<SimulatedDisk>) -> &mut Namespace<SimulatedDisk> {
+    let id = engine.find(DEFAULT_NAMESPACE).expect("always there");
+    engine.namespace_mut(id).expect("there")
 }
 
 fn open(disk: &SimulatedDisk, mode: Mode) -> (Engine<SimulatedDisk>, Report) {
@@ -123,12 +128,7 @@ fn at_most_one_file_is_unnamed() {
     assert_eq!(named(&disk), 1);
     let sync = begun(&mut engine);
     assert_eq!(sync.covers().file, 1);
-    let id = engine.find(DEFAULT_NAMESPACE).expect("there");
-    engine
-        .namespace_mut(id)
-        .expect("there")
-        .flush()
-        .expect("flushed");
+    of(&mut engine).flush().expect("flushed");
     assert_eq!(named(&disk), 3);
     let outcome = sync.run();
     engine
@@ -143,8 +143,7 @@ fn other_properties_do_not_name_it() {
     let disk = SimulatedDisk::new(4);
     let (mut engine, _) = open(&disk, Mode::User);
     write(&mut engine, (0, 600), 0);
-    let id = engine.find(DEFAULT_NAMESPACE).expect("there");
-    let namespace = engine.namespace_mut(id).expect("there");
+    let namespace = of(&mut engine);
     let properties = namespace.properties().clone();
     namespace.set_properties(properties).expect("written");
     assert_eq!(named(&disk), 0);
@@ -225,8 +224,7 @@ fn a_failed_sync_is_final() {
     let outcome = sync.run();
     disk.set_faults(Faults::default());
     assert!(engine.end_sync(&sync, outcome).is_err());
-    let id = engine.find(DEFAULT_NAMESPACE).expect("there");
-    let namespace = engine.namespace_mut(id).expect("there");
+    let namespace = of(&mut engine);
     assert!(namespace
         .read_only()
         .is_some_and(|why| why.contains("data file 0")));

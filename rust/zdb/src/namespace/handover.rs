@@ -5,13 +5,13 @@
 //! any last file: it cuts what is torn, makes the rest durable, names the next file and goes on in it. At
 //! most one file is unnamed: whoever needs another, or everything durable, waits for the sync.
 
-use super::{bump, Namespace};
+use super::{bump, open_file, Namespace};
 use crate::canary::{sings, Canary};
-use crate::format::{SegmentHeader, SEGMENT_HEADER_BYTES};
+use crate::format::SEGMENT_HEADER_BYTES;
 use crate::index::Index;
 use crate::manifest::Manifest;
-use crate::segment::{self, Segment};
-use crate::{Disk, DiskFile, Error, Mode, Report, Result, Root, SyncMode};
+use crate::segment;
+use crate::{Disk, DiskFile, Mode, Report, Result, SyncMode};
 
 /// A data file that is written to no more, and not known to be durable.
 #[derive(Debug, Clone, Copy)]
@@ -178,14 +178,9 @@ pub(crate) fn begun_ahead<D: Disk>(
     manifest: &Manifest,
 ) -> Result<Option<u32>> {
     let file = manifest.last + 1;
-    let path = format!("{folder}/{}", segment::name(file));
-    let failed = |error| Error::read(&path, &error);
-    let handle = match disk.open(Root::Data, &path, false) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(failed)?,
+    let Some((found, damage)) = open_file(disk, folder, manifest, file, 0)? else {
+        return Ok(None);
     };
-    let expected = SegmentHeader::new(manifest.uid, file, manifest.mode, 0);
-    let (found, damage) = Segment::salvage(handle, expected).map_err(failed)?;
     let holds = found.bytes > u64::from(SEGMENT_HEADER_BYTES);
     Ok((damage.is_none() && found.header.ahead && holds).then_some(file))
 }

@@ -39,6 +39,7 @@ use crate::{
 
 pub use beside::BegunSync;
 pub(crate) use handover::begun_ahead;
+pub(crate) use recover::open_file;
 pub use walk::{Position, Step};
 
 /// How an engine runs its namespaces.

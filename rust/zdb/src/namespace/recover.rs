@@ -9,7 +9,7 @@ use crate::canary::{sings, Canary};
 use crate::format::{SegmentHeader, Uid, SEGMENT_HEADER_BYTES};
 use crate::index::Totals;
 use crate::manifest::{self, Manifest};
-use crate::segment;
+use crate::segment::{self, Segment};
 use crate::table::Table;
 use crate::{Disk, DiskFile, Error, Loss, Mode, Report, Result, Root, Scratch, DEFAULT_NAMESPACE};
 
@@ -333,6 +333,29 @@ fn first_header<D: Disk>(disk: &D, folder: &str, files: &[u32]) -> Result<Option
         }
     }
     Ok(None)
+}
+
+/// A data file, and what is wrong with it; `None` when it is missing.
+type Found<F> = Option<(Segment<F>, Option<&'static str>)>;
+
+/// Open a data file, which may be missing, damaged, or not readable everywhere.
+///
+/// # Errors
+/// `Read`.
+pub(crate) fn open_file<D: Disk>(
+    disk: &D,
+    folder: &str,
+    manifest: &Manifest,
+    file: u32,
+    first_id: u64,
+) -> Result<Found<D::File>> {
+    let path = format!("{folder}/{}", segment::name(file));
+    let expected = SegmentHeader::new(manifest.uid, file, manifest.mode, first_id);
+    let found = match disk.open(Root::Data, &path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.and_then(|handle| Segment::salvage(handle, expected)),
+    };
+    found.map(Some).map_err(|error| Error::read(&path, &error))
 }
 
 fn open_data<D: Disk>(disk: &D, folder: &str, file: u32) -> Result<D::File> {

@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import re
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -143,7 +144,11 @@ class Claims:
             try:
                 self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             except FileExistsError:
-                if self._directory.exists() and not self._directory.is_dir():
+                try:
+                    comes_and_goes = stat.S_ISDIR(self._directory.lstat().st_mode)
+                except FileNotFoundError:
+                    comes_and_goes = self._directory.parent.is_dir()
+                if not comes_and_goes:
                     raise
                 continue  # it was there, and went before it was known for a directory
             try:

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use self::ahead::{NotGood, Stretch};
 use self::bulk::Batch;
-use super::Namespace;
-use crate::format::{RecordHeader, SegmentHeader, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use super::{open_file, Namespace};
+use crate::format::{RecordHeader, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::index::{self, write_all, Index, Totals};
 use crate::manifest::{create, Manifest};
 use crate::segment::{self, Met, Segment, Walk};
@@ -92,15 +92,8 @@ impl<D: Disk> Namespace<D> {
     /// Open a data file and begin its totals; says whether it is there and its header is good.
     fn load_header(&mut self, file: u32, report: &mut Report) -> Result<bool> {
         let name = segment::name(file);
-        let Manifest { uid, mode, .. } = self.manifest;
-        let expected = SegmentHeader::new(uid, file, mode, self.totals.next_id);
-        let opened = match self.disk.open(Root::Data, &self.path(&name), false) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            other => Some(other.and_then(|handle| Segment::salvage(handle, expected))),
-        };
-        let opened = opened
-            .transpose()
-            .map_err(|error| Error::read(&name, &error))?;
+        let next_id = self.totals.next_id;
+        let opened = open_file(&*self.disk, &self.name, &self.manifest, file, next_id)?;
         let (segment, damage) = opened.map_or((None, None), |(one, what)| (Some(one), what));
         let sound = segment.is_some() && damage.is_none();
         if let Some(what) = damage {
