@@ -16,9 +16,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import stat
 import re
 import socket
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
