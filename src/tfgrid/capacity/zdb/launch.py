@@ -1,7 +1,8 @@
 """How the process of a server is started.
 
-By the file, not by `-m`, and without `site`: either would load more of Python than the server needs,
-which is time until it answers (7 ms for `site` in an environment of its own). And with memory in large pages, where the kernel has them for who asks
+By the file, not by `-m`, and without `site`: either would load more of Python than the server
+needs, which is time until it answers (7 ms for `site` in an environment of its own). And with
+memory in large pages, where the kernel has them for who asks
 (`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise` or `always`): looking up a key waits
 for memory, and each wait in pages of 4 KiB is one for the page's own place too. glibc asks, and
 learns that it shall from this variable alone (glibc manual, "Memory Allocation Tunables").
@@ -17,7 +18,7 @@ from typing import Final
 __all__ = ["PROGRAM", "environment"]
 
 PROGRAM: Final = (sys.executable, "-I", "-S", str(Path(__file__).with_name("__main__.py")))
-"""The words before the options. -I: no module is taken from the file's folder or the environment."""
+"""The words before the options. -I: no module comes from the file's folder or the environment."""
 
 _TUNABLES: Final = "GLIBC_TUNABLES"
 _LARGE_PAGES: Final = "glibc.malloc.hugetlb"

@@ -20,8 +20,7 @@ same functions.
 | `checks` | whether a proposal is whole, permitted, priced, funded and fits |
 | `records` | the kinds: who may write which, and what is checked |
 | `state` | reading contracts from a view |
-| `parameters` | the questions of a recipe, and what is taken as an answer |
-| `recipe`, `document` | recipes as values, and the YAML in which people write them |
+| `recipe` | recipes as values, and the YAML in which people write them |
 | `addresses` | ranges, subnets and addresses of a contract's networks |
 | `planner` | order to plan: the search for places, and what would fit instead |
 | `wording` | what a workload asks for, as people are told it |
@@ -67,7 +66,6 @@ from tfgrid.ledger.contract.model import (
     contract_id,
     proposal_digest,
 )
-from tfgrid.ledger.contract.parameters import Parameter
 from tfgrid.ledger.contract.phases import (
     PHASES_FINAL,
     TRANSITIONS,
@@ -78,7 +76,7 @@ from tfgrid.ledger.contract.phases import (
 from tfgrid.ledger.contract.policy import Tally, Vote
 from tfgrid.ledger.contract.proof import Verdict, positions, verdict
 from tfgrid.ledger.contract.receipts import check_receipt, may_start, must_stop, receipt_allowed
-from tfgrid.ledger.contract.recipe import Recipe, recipe_digest, recipe_ref, render
+from tfgrid.ledger.contract.recipe import Parameter, Recipe, recipe_digest, recipe_ref, render
 from tfgrid.ledger.contract.records import kinds
 from tfgrid.ledger.contract.state import (
     ContractState,
@@ -92,7 +90,6 @@ from tfgrid.ledger.contract.state import (
 from tfgrid.ledger.contract.wording import asks_text
 
 if TYPE_CHECKING:
-    from tfgrid.ledger.contract.document import Finding, lint_recipe_yaml, parse_recipe_yaml
     from tfgrid.ledger.contract.planner import (
         Change,
         Order,
@@ -102,6 +99,7 @@ if TYPE_CHECKING:
         plan,
         plan_digest,
     )
+    from tfgrid.ledger.contract.recipe import Finding, lint_recipe_yaml, parse_recipe_yaml
 
 __all__ = [
     "PHASES_FINAL",
@@ -187,5 +185,5 @@ def __getattr__(name: str) -> object:
     # Loaded on first use: only who reads recipes as text needs YAML, and only who orders a planner.
     if name not in __all__:
         raise AttributeError(name)
-    home = "planner" if name in _PLANNER else "document"
+    home = "planner" if name in _PLANNER else "recipe"
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -8,8 +8,9 @@ node, subnets, addresses, names, ports, price; it names its agreement by hash. T
 the hash of its first agreement, and approvals name the hash of agreement and placement together
 (`Proposal`), so what was seen is what was signed.
 
-Versions above 1 and placements above 0 are in the schema for what comes later; `state.py` refuses
-them for now.
+A later version of an agreement names the contract and the hash of the version before; `updates.py`
+has what it may change. Placements above 0 are in the schema for what comes later; `checks.py`
+refuses them for now.
 """
 
 from __future__ import annotations
@@ -232,7 +233,11 @@ class RecipeRef(Value, frozen=True):
 
 
 class Agreement(Value, frozen=True, tag="agreement", tag_field="type"):
-    """What quorums sign. `salt` makes two orders of the same recipe two contracts."""
+    """What quorums sign. `salt` makes two orders of the same recipe two contracts.
+
+    `parent` is the hash of the version before, and `contract` the id of the contract that a later
+    version is of; the first version has neither, and is written without `contract`.
+    """
 
     ledger: ids.Ledger
     owner: ids.Author
@@ -247,6 +252,7 @@ class Agreement(Value, frozen=True, tag="agreement", tag_field="type"):
     payment: Payment
     price_cap_per_day: Money
     valid_until: Moment
+    contract: ids.Contract | UnsetType = UNSET
 
 
 class Assignment(Value, frozen=True):
@@ -293,7 +299,7 @@ class Placement(Value, frozen=True, tag="placement", tag_field="type"):
 
 
 class Proposal(Value, frozen=True, tag="proposal", tag_field="type"):
-    """The body of `contract.propose`: agreement and placement 0, approved together by hash."""
+    """The body of `contract.propose`: an agreement, with where it runs, approved by one hash."""
 
     agreement: Agreement
     placement: Placement
@@ -302,7 +308,7 @@ class Proposal(Value, frozen=True, tag="proposal", tag_field="type"):
 class Approval(Value, frozen=True, tag="approval", tag_field="type"):
     """The body of `contract.approve`; the entry's author is the approver.
 
-    `subject` is the hash of the proposal for deploy, of the agreement for delete.
+    `subject` is the hash of the proposal for deploy and update, of the agreement for delete.
     """
 
     contract: ids.Contract
@@ -381,11 +387,13 @@ def agreement_digest(agreement: Agreement) -> Digest:
     return canonical.digest(canonical.encode(agreement))
 
 
-def contract_id(first: Agreement) -> ContractId:
-    """The id of a contract: the hash of its first agreement."""
-    return ContractId(agreement_digest(first))
+def contract_id(agreement: Agreement) -> ContractId:
+    """The id of the contract that an agreement is of: the hash of its first version."""
+    if isinstance(agreement.contract, UnsetType):
+        return ContractId(agreement_digest(agreement))
+    return agreement.contract
 
 
 def proposal_digest(proposal: Proposal) -> Digest:
-    """What a deploy approval names: agreement and placement together."""
+    """What an approval to deploy or update names: agreement and placement together."""
     return canonical.digest(canonical.encode(proposal))

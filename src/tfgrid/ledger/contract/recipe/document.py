@@ -19,7 +19,7 @@ import yaml
 from tfgrid.core import canonical, errors, limits, units
 from tfgrid.core.ids import IdentityId
 from tfgrid.core.schema import Count, Value
-from tfgrid.ledger.contract.recipe import (
+from tfgrid.ledger.contract.recipe.templates import (
     KEYS,
     REPLICATED,
     Recipe,

@@ -29,7 +29,7 @@ from tfgrid.ledger.contract.model import (
     Workload,
     ZdbNamespace,
 )
-from tfgrid.ledger.contract.parameters import Parameter, Scalar, value_of
+from tfgrid.ledger.contract.recipe.parameters import Parameter, Scalar, value_of
 
 __all__ = [
     "KEYS",
