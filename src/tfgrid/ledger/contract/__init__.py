@@ -17,7 +17,8 @@ same functions.
 | `policy` | weighted quorums: what can be met, and how votes are counted |
 | `phases` | the table of phases |
 | `receipts` | what nodes may do in a phase, and which receipts are legal |
-| `checks` | whether a proposal is whole, permitted, priced, funded and fits |
+| `checks` | whether a first proposal is whole, permitted, priced, funded and fits |
+| `updates` | what a later version may change, and what is held until it is there |
 | `records` | the kinds: who may write which, and what is checked |
 | `state` | reading contracts from a view |
 | `recipe` | recipes as values, and the YAML in which people write them |
@@ -30,7 +31,7 @@ same functions.
 import importlib
 from typing import TYPE_CHECKING
 
-from tfgrid.ledger.contract.checks import check_proposal, funding_check
+from tfgrid.ledger.contract.checks import funding_check
 from tfgrid.ledger.contract.model import (
     ZDB_PORT,
     Access,
@@ -81,6 +82,7 @@ from tfgrid.ledger.contract.records import kinds
 from tfgrid.ledger.contract.state import (
     ContractState,
     ReceiptFact,
+    Update,
     contracts,
     contracts_of_node,
     read,
@@ -95,9 +97,11 @@ if TYPE_CHECKING:
         Order,
         Plan,
         PlanRow,
+        Resize,
         check_plan,
         plan,
         plan_digest,
+        plan_update,
     )
     from tfgrid.ledger.contract.recipe import Finding, lint_recipe_yaml, parse_recipe_yaml
 
@@ -139,9 +143,11 @@ __all__ = [
     "ReceiptState",
     "Recipe",
     "RecipeRef",
+    "Resize",
     "Route",
     "Rule",
     "Tally",
+    "Update",
     "Usage",
     "Verdict",
     "Vote",
@@ -151,7 +157,6 @@ __all__ = [
     "asked",
     "asks_text",
     "check_plan",
-    "check_proposal",
     "check_receipt",
     "contract_id",
     "contracts",
@@ -164,6 +169,7 @@ __all__ = [
     "parse_recipe_yaml",
     "plan",
     "plan_digest",
+    "plan_update",
     "positions",
     "proposal_digest",
     "read",
@@ -178,7 +184,17 @@ __all__ = [
 ]
 
 
-_PLANNER = {"Change", "Order", "Plan", "PlanRow", "check_plan", "plan", "plan_digest"}
+_PLANNER = {
+    "Change",
+    "Order",
+    "Plan",
+    "PlanRow",
+    "Resize",
+    "check_plan",
+    "plan",
+    "plan_digest",
+    "plan_update",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""What a ledger asks of a proposal before it stores one.
+"""What a ledger asks of a first proposal before it stores one; `updates` asks of later ones.
 
 The order is from the outside in: the agreement by itself, its policy, its workloads, where the
 placement puts them, what that costs, whether there is room. The same functions tell the planner
@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from tfgrid.core import errors, ids, limits
 from tfgrid.core.ids import ContractId, IdentityId, NodeId
-from tfgrid.core.units import Capacity, bytes_text, money_text
+from tfgrid.core.units import Capacity, Money, bytes_text, money_text
 from tfgrid.ledger import bcdb, farm
 from tfgrid.ledger.contract import addresses
 from tfgrid.ledger.contract.model import (
@@ -35,8 +38,11 @@ from tfgrid.ledger.contract.state import nodes_of, recipe_row, row_of
 from tfgrid.ledger.farm import NodeInfo, Payment
 
 __all__ = [
+    "admitted_nodes",
     "apart_by",
     "asked_by_node",
+    "check_binding",
+    "check_price",
     "check_proposal",
     "check_room",
     "check_workloads",
@@ -49,10 +55,13 @@ __all__ = [
 ]
 
 
+_NOTHING: Final[Mapping[str, Money]] = MappingProxyType({})
+
+
 def check_proposal(
     view: bcdb.View, proposal: Proposal, *, author: IdentityId, ledger: str, now_ms: int
 ) -> None:
-    """Hold that a proposal may be stored at this moment of order time.
+    """Hold that a first proposal may be stored at this moment of order time.
 
     Raises:
         errors.GridError: codes TFG-2301 to TFG-2319 (agreement, policy, workloads), TFG-2360 to
@@ -60,24 +69,33 @@ def check_proposal(
 
     """
     agreement = proposal.agreement
-    _check_versions(proposal)
+    check_binding(proposal)
     _check_origin(view, agreement, author=author, ledger=ledger, now_ms=now_ms)
     _check_policy(view, agreement)
     check_workloads(agreement.workloads)
-    nodes = _nodes(view, proposal, now_ms)
+    nodes = admitted_nodes(view, proposal, now_ms)
     _check_assignments(proposal, nodes)
     addresses.check_networks(proposal, joined_networks(proposal))
-    _check_price(proposal, nodes)
+    check_price(proposal, nodes)
     funding_check(agreement.payment, tuple(nodes.values()))
     check_room(view, proposal, now_ms)
 
 
-def _check_versions(proposal: Proposal) -> None:
+def check_binding(proposal: Proposal) -> None:
+    """Hold that version, parent, contract and placement belong together.
+
+    Raises:
+        errors.BadInput: TFG-2301 a first version with a past or a later one without, TFG-2303 the
+            placement of another agreement.
+        errors.NotAllowed: TFG-2302, a placement above 0.
+
+    """
     agreement, placement = proposal.agreement, proposal.placement
-    if agreement.version != 1 or agreement.parent:
-        raise errors.NotAllowed(
-            "TFG-2301", "agreements above version 1 are not carried out yet",
-            where=str(agreement.version), hint="cancel the contract and propose another",
+    first = agreement.version == 1
+    if first != (not agreement.parent) or first != (agreement.contract is msgspec.UNSET):
+        raise errors.BadInput(
+            "TFG-2301", "a first version names no contract and no parent, a later one names both",
+            where=str(agreement.version), hint="plan again",
         )  # fmt: skip
     if placement.number != 0:
         raise errors.NotAllowed(
@@ -200,8 +218,15 @@ def _environment_bytes(container: Container) -> int:
     return sum(pairs) + sum(len(a.encode()) + 1 for a in container.arguments)
 
 
-def _nodes(view: bcdb.View, proposal: Proposal, now_ms: int) -> dict[NodeId, NodeInfo]:
-    """The nodes of the placement, each known and admitted."""
+def admitted_nodes(view: bcdb.View, proposal: Proposal, now_ms: int) -> dict[NodeId, NodeInfo]:
+    """The nodes of the placement, each known and admitted.
+
+    Raises:
+        errors.BadInput: TFG-2372, too many.
+        errors.NotFound: TFG-2602.
+        errors.NotAllowed: TFG-2361.
+
+    """
     names = nodes_of(proposal.placement)
     if len(names) > limits.nodes_per_contract_max:
         raise errors.BadInput(
@@ -315,11 +340,28 @@ def joined_networks(proposal: Proposal) -> dict[tuple[str, NodeId], list[str]]:
     return joined
 
 
-def _check_price(proposal: Proposal, nodes: Mapping[NodeId, NodeInfo]) -> None:
+def check_price(
+    proposal: Proposal, nodes: Mapping[NodeId, NodeInfo], *, kept: Mapping[str, Money] = _NOTHING
+) -> None:
+    """Hold that each workload costs what its farm offers, and all together no more than the cap.
+
+    Args:
+        proposal: what is to be stored.
+        nodes: the nodes of its placement.
+        kept: prices that were agreed before and stay, by workload.
+
+    Raises:
+        errors.Conflict: TFG-2369, another price.
+        errors.BadInput: TFG-2370, a wrong sum.
+        errors.NotAllowed: TFG-2371, above the cap.
+
+    """
     workloads = {w.name: w for w in proposal.agreement.workloads}
     placement = proposal.placement
     for assignment in placement.assignments:
-        offered = nodes[assignment.node].prices.of(asked(workloads[assignment.workload]))
+        offered = kept.get(assignment.workload) or nodes[assignment.node].prices.of(
+            asked(workloads[assignment.workload])
+        )
         if assignment.price_per_day != offered:
             raise errors.Conflict(
                 "TFG-2369", f"{assignment.workload} costs {money_text(offered)} a day by the "
@@ -377,12 +419,15 @@ def hosts_of(proposal: Proposal) -> tuple[str, ...]:
 def check_room(view: bcdb.View, proposal: Proposal, now_ms: int) -> None:
     """Hold that there is room for a placement now: capacity and host names are free.
 
+    What the contract itself holds by a version before is free to it.
+
     Raises:
         errors.Conflict: TFG-2374 a host name is held, TFG-2376 a node has less than is asked.
 
     """
+    contract = contract_id(proposal.agreement)
     for node_id, needs in asked_by_node(proposal).items():
-        node = farm.node(view, node_id, now_ms)
+        node = farm.node(view, node_id, now_ms, without=contract)
         gaps = node.free.lacks(needs)
         if gaps:
             raise errors.Conflict(
@@ -392,7 +437,9 @@ def check_room(view: bcdb.View, proposal: Proposal, now_ms: int) -> None:
             )  # fmt: skip
     for host in hosts_of(proposal):
         holder = view.get("contract-host", host)
-        if holder is not None and _holds(view, ContractId(holder.decode()), now_ms):
+        if holder in {None, contract.encode()}:
+            continue
+        if holder and _holds(view, ContractId(holder.decode()), now_ms):
             raise errors.Conflict(
                 "TFG-2374", f"{host} is held by another contract",
                 where=ids.short(holder.decode()), hint="choose another host name",

@@ -3,7 +3,7 @@
 | kind | author | what is checked besides the author |
 |---|---|---|
 | `recipe.publish` | its author | it renders; name@version is new, the name is the author's own |
-| `contract.propose` | the owner | all of `checks` |
+| `contract.propose` | the owner | all of `checks`; of a later version all of `updates` |
 | `contract.approve` | a listed approver | role, subject, first vote, phase; room if it decides |
 | `contract.receipt` | a node of the placement | all of `receipts` |
 
@@ -19,7 +19,7 @@ import msgspec
 from tfgrid.core import canonical, errors, limits
 from tfgrid.core.ids import NodeId, short
 from tfgrid.ledger import bcdb, farm
-from tfgrid.ledger.contract import checks
+from tfgrid.ledger.contract import checks, updates
 from tfgrid.ledger.contract.model import (
     Approval,
     Proposal,
@@ -28,16 +28,18 @@ from tfgrid.ledger.contract.model import (
     contract_id,
     proposal_digest,
 )
-from tfgrid.ledger.contract.phases import PHASES_STOPPED
+from tfgrid.ledger.contract.phases import PHASES_STARTED, PHASES_STOPPED
 from tfgrid.ledger.contract.policy import Vote, effective, hopeless, owner_role, tally, weight_of
 from tfgrid.ledger.contract.receipts import check_receipt
 from tfgrid.ledger.contract.recipe import Recipe, check_recipe
 from tfgrid.ledger.contract.state import (
+    Pending,
     ReceiptFact,
     RecipeRow,
     Row,
     facts_of,
     nodes_of,
+    pending_of,
     put_row,
     read,
     recipe_row,
@@ -107,12 +109,15 @@ def _propose_tags(body: Proposal) -> tuple[str, ...]:
 
 def _propose_check(view: bcdb.View, entry: bcdb.Entry, body: Proposal) -> None:
     header = entry.header
-    checks.check_proposal(
+    updates.check_version(
         view, body, author=header.author, ledger=header.ledger, now_ms=entry.order_time
     )
 
 
 def _propose_apply(view: bcdb.View, entry: bcdb.Entry, body: Proposal) -> None:
+    if body.agreement.version > 1:
+        _update_apply(view, entry, body)
+        return
     agreement, now_ms = body.agreement, entry.order_time
     contract = contract_id(agreement)
     nodes = nodes_of(body.placement)
@@ -129,25 +134,50 @@ def _propose_apply(view: bcdb.View, entry: bcdb.Entry, body: Proposal) -> None:
     for node in nodes:
         view.put("contract-node", f"{node}/{contract}", b"")
     if not agreement.policy.deploy.approvers:
-        vote = Vote(
-            identity=agreement.owner, role=owner_role, weight=1, decision="approve",
-            reason="", at=now_ms, position=entry.position,
-        )  # fmt: skip
-        row = _with_deploy_vote(view, row, body, vote)
+        row = _with_deploy_vote(view, row, body, _owners_vote(entry, body))
     put_row(view, contract, row)
+
+
+def _owners_vote(entry: bcdb.Entry, body: Proposal) -> Vote:
+    """What a proposal says where the owner's signature suffices."""
+    return Vote(
+        identity=body.agreement.owner, role=owner_role, weight=1, decision="approve",
+        reason="", at=entry.order_time, position=entry.position,
+    )  # fmt: skip
+
+
+def _update_apply(view: bcdb.View, entry: bcdb.Entry, body: Proposal) -> None:
+    """A later version: it waits for approvals, in place of another that did."""
+    agreement, now_ms = body.agreement, entry.order_time
+    contract = contract_id(agreement)
+    row, current = row_of(view, contract, now_ms)
+    window = now_ms + agreement.policy.deploy.expires_seconds * 1000
+    pending = Pending(
+        position=entry.position, proposal=body, proposed_at=now_ms,
+        window=min(window, agreement.valid_until),
+    )  # fmt: skip
+    if agreement.policy.deploy.approvers:
+        view.put("contract-update", contract, canonical.encode(pending))
+    else:
+        _with_update_vote(view, row, current, pending, _owners_vote(entry, body))
 
 
 def _approve_check(view: bcdb.View, entry: bcdb.Entry, body: Approval) -> None:
     row, proposal = row_of(view, body.contract, entry.order_time)
     vote = _vote(proposal, entry, body)
+    votes = row.votes
     if body.action == "deploy":
         _check_deploy(row, proposal, body)
-        after = tally(_rule(proposal, "deploy"), (*row.votes, vote), until=row.window)
-        if after.reached:
+        if tally(_rule(proposal, "deploy"), (*votes, vote), until=row.window).reached:
             checks.check_room(view, proposal, entry.order_time)
+    elif body.action == "update":
+        pending = _update_open(view, row, body, entry.order_time)
+        votes = pending.votes
+        if tally(_rule(proposal, "update"), (*votes, vote), until=pending.window).reached:
+            checks.check_room(view, pending.proposal, entry.order_time)
     else:
         _check_delete(row, proposal, body)
-    votes = row.votes if body.action == "deploy" else _open_votes(row, entry.order_time)
+        votes = _open_votes(row, entry.order_time)
     if any(known.identity == vote.identity for known in votes):
         raise errors.Conflict(
             "TFG-2412", f"this identity has voted on {body.action} already", where=vote.identity
@@ -156,13 +186,13 @@ def _approve_check(view: bcdb.View, entry: bcdb.Entry, body: Approval) -> None:
 
 def _rule(proposal: Proposal, action: str) -> Rule:
     policy = proposal.agreement.policy
-    rule = policy.deploy if action == "deploy" else policy.delete
+    rule = policy.delete if action == "delete" else policy.deploy
     return effective(rule, proposal.agreement.owner)
 
 
 def _vote(proposal: Proposal, entry: bcdb.Entry, body: Approval) -> Vote:
     author = entry.header.author
-    if body.action not in {"deploy", "delete"}:
+    if body.action not in {"deploy", "update", "delete"}:
         raise errors.NotAllowed(
             "TFG-2413", f"approvals for {body.action} are not carried out yet", where=body.action
         )
@@ -191,6 +221,19 @@ def _check_deploy(row: Row, proposal: Proposal, body: Approval) -> None:
         )  # fmt: skip
 
 
+def _update_open(view: bcdb.View, row: Row, body: Approval, now_ms: int) -> Pending:
+    """The later version that an approval speaks of."""
+    pending = pending_of(view, body.contract, row, now_ms)
+    if pending is None:
+        raise errors.Conflict(
+            "TFG-2418", f"no later version waits for approvals, and the contract is {row.phase}",
+            where=body.contract, hint="look at the contract again",
+        )  # fmt: skip
+    if body.subject != proposal_digest(pending.proposal):
+        raise _other_subject(body)
+    return pending
+
+
 def _check_delete(row: Row, proposal: Proposal, body: Approval) -> None:
     if body.subject != proposal.placement.agreement:
         raise _other_subject(body)
@@ -210,6 +253,10 @@ def _other_subject(body: Approval) -> errors.GridError:
 def _approve_apply(view: bcdb.View, entry: bcdb.Entry, body: Approval) -> None:
     row, proposal = row_of(view, body.contract, entry.order_time)
     vote = _vote(proposal, entry, body)
+    if body.action == "update":
+        pending = _update_open(view, row, body, entry.order_time)
+        _with_update_vote(view, row, proposal, pending, vote)
+        return
     row = msgspec.structs.replace(row, leans_on=(*row.leans_on, entry.position))
     if body.action == "deploy":
         row = _with_deploy_vote(view, row, proposal, vote)
@@ -231,6 +278,33 @@ def _with_deploy_vote(view: bcdb.View, row: Row, proposal: Proposal, vote: Vote)
     _hold(view, proposal, deadline)
     row = msgspec.structs.replace(row, approved_at=vote.at, deadline=deadline)
     return stepped(row, "quorum", at_ms=vote.at)
+
+
+def _with_update_vote(
+    view: bcdb.View, row: Row, current: Proposal, pending: Pending, vote: Vote
+) -> None:
+    """Count a vote for a later version: it waits on, is gone, or is in force."""
+    contract = contract_id(current.agreement)
+    rule, votes = _rule(current, "update"), (*pending.votes, vote)
+    pending = msgspec.structs.replace(pending, votes=votes)
+    if hopeless(rule, votes):
+        view.remove("contract-update", contract)
+        return
+    if not tally(rule, votes, until=pending.window).reached:
+        view.put("contract-update", contract, canonical.encode(pending))
+        return
+    proposal = pending.proposal
+    leans_on = {*row.leans_on, pending.position, *(one.position for one in votes)}
+    for node in nodes_of(proposal.placement):
+        leans_on.update(farm.positions(view, node))
+    row = msgspec.structs.replace(
+        row, leans_on=tuple(sorted(leans_on)), update_votes=votes,
+        unsettled=updates.unsettled(row, current, proposal),
+    )  # fmt: skip
+    view.put("contract-proposal", contract, canonical.encode(proposal))
+    view.remove("contract-update", contract)
+    put_row(view, contract, row)
+    _hold(view, updates.at_largest(row, proposal), proposal.agreement.valid_until)
 
 
 def _open_votes(row: Row, now_ms: int) -> tuple[Vote, ...]:
@@ -283,6 +357,7 @@ def _receipt_apply(view: bcdb.View, entry: bcdb.Entry, body: Receipt) -> None:
     key = f"{body.contract}/{node}/{body.workload}"
     view.put("contract-receipt", key, canonical.encode(fact))
     if body.workload:
+        row = _when_settled(view, row, proposal, fact)
         put_row(view, body.contract, _after_workload(view, row, proposal, fact))
     else:
         row = msgspec.structs.replace(row, leans_on=(*row.leans_on, entry.position))
@@ -301,6 +376,17 @@ def _after_workload(view: bcdb.View, row: Row, proposal: Proposal, fact: Receipt
         why = f": {bad[0].reasons[0]}" if bad[0].reasons else ""
         reason = f"{bad[0].workload} {bad[0].state}{why}"
         return stepped(row, "workload failed", at_ms=fact.at, reason=reason)
+    return row
+
+
+def _when_settled(view: bcdb.View, row: Row, proposal: Proposal, fact: ReceiptFact) -> Row:
+    """The row, with a namespace that its node has as agreed; what it held beyond is given back."""
+    if not updates.settled(row, proposal, fact.receipt):
+        return row
+    left = tuple(one for one in row.unsettled if one.name != fact.receipt.workload)
+    row = msgspec.structs.replace(row, unsettled=left, leans_on=(*row.leans_on, fact.position))
+    if row.phase in PHASES_STARTED:
+        _hold(view, updates.at_largest(row, proposal), proposal.agreement.valid_until)
     return row
 
 

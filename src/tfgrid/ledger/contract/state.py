@@ -3,7 +3,8 @@
 | table | key | value |
 |---|---|---|
 | `contract` | contract id | `Row`: how far it has come |
-| `contract-proposal` | contract id | the proposal, as it was signed |
+| `contract-proposal` | contract id | the proposal in force, as it was signed |
+| `contract-update` | contract id | `Pending`: a later version that waits for approvals |
 | `contract-receipt` | contract id/node id/workload | `ReceiptFact`, the latest |
 | `contract-node` | node id/contract id | nothing; the index of a node's contracts |
 | `contract-host` | host name | the contract id that last held it |
@@ -22,23 +23,32 @@ import msgspec
 
 from tfgrid.core import canonical, errors, ids
 from tfgrid.core.ids import ContractId, Digest, NodeId
-from tfgrid.core.schema import Count, Moment, Text, Value
+from tfgrid.core.schema import Count, Moment, Name, Text, Value
 from tfgrid.ledger import bcdb
-from tfgrid.ledger.contract.model import Placement, Proposal, Receipt, proposal_digest
+from tfgrid.ledger.contract.model import (
+    Placement,
+    Proposal,
+    Receipt,
+    ZdbNamespace,
+    proposal_digest,
+)
 from tfgrid.ledger.contract.phases import PHASES_STARTED, Event, Phase, step
 from tfgrid.ledger.contract.policy import Tally, Vote, effective, tally
 from tfgrid.ledger.contract.recipe import Recipe, recipe_digest
 
 __all__ = [
     "ContractState",
+    "Pending",
     "ReceiptFact",
     "RecipeRow",
     "Row",
+    "Update",
     "advanced",
     "contracts",
     "contracts_of_node",
     "facts_of",
     "nodes_of",
+    "pending_of",
     "put_row",
     "read",
     "read_recipe",
@@ -65,7 +75,9 @@ class Row(Value, frozen=True):
 
     `leans_on` are the positions of the records that the proposal needed to be valid, of the votes,
     and of what nodes said of their parts. Together with the latest receipt of each workload they
-    prove the contract.
+    prove the contract. `update_votes` put the version in force there, if it is a later one.
+    `unsettled` are namespaces that it changed, as large as they may still be: their nodes have not
+    said that they are as agreed.
     """
 
     position: Count
@@ -83,6 +95,18 @@ class Row(Value, frozen=True):
     delete_until: Moment = 0
     parts: tuple[ids.Node, ...] = ()
     removed: tuple[ids.Node, ...] = ()
+    update_votes: tuple[Vote, ...] = ()
+    unsettled: tuple[ZdbNamespace, ...] = ()
+
+
+class Pending(Value, frozen=True):
+    """A later version that waits for approvals until `window`."""
+
+    position: Count
+    proposal: Proposal
+    proposed_at: Moment
+    window: Moment
+    votes: tuple[Vote, ...] = ()
 
 
 class RecipeRow(Value, frozen=True):
@@ -97,8 +121,22 @@ class RecipeRow(Value, frozen=True):
         return recipe_digest(self.recipe)
 
 
+class Update(Value, frozen=True):
+    """A later version of a contract that waits for approvals; `subject` is what they name."""
+
+    position: Count
+    proposal: Proposal
+    subject: ids.Digested
+    proposed_at: Moment
+    tally: Tally
+
+
 class ContractState(Value, frozen=True):
-    """A contract as of a moment of order time. `reason` says why it ended as it did, for people."""
+    """A contract as of a moment of order time. `reason` says why it ended as it did, for people.
+
+    `updated` are the votes for the version in force, if it is a later one; `unsettled` names the
+    namespaces that it changed and whose nodes have not said that they are as agreed.
+    """
 
     contract: ids.Contract
     position: Count
@@ -114,6 +152,9 @@ class ContractState(Value, frozen=True):
     deploy: Tally
     delete: Tally
     receipts: tuple[ReceiptFact, ...]
+    update: Update | None = None
+    updated: tuple[Vote, ...] = ()
+    unsettled: tuple[Name, ...] = ()
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -219,7 +260,30 @@ def read(view: bcdb.View, contract: ContractId, now_ms: int) -> ContractState:
         deploy=tally(effective(policy.deploy, owner), row.votes, until=row.window),
         delete=tally(effective(policy.delete, owner), open_votes, until=row.delete_until),
         receipts=facts_of(view, contract),
+        update=_update(pending_of(view, contract, row, now_ms), proposal),
+        updated=row.update_votes,
+        unsettled=tuple(namespace.name for namespace in row.unsettled),
     )
+
+
+def _update(pending: Pending | None, proposal: Proposal) -> Update | None:
+    if pending is None:
+        return None
+    rule = effective(proposal.agreement.policy.deploy, proposal.agreement.owner)
+    return Update(
+        position=pending.position, proposal=pending.proposal,
+        subject=proposal_digest(pending.proposal), proposed_at=pending.proposed_at,
+        tally=tally(rule, pending.votes, until=pending.window),
+    )  # fmt: skip
+
+
+def pending_of(view: bcdb.View, contract: ContractId, row: Row, now_ms: int) -> Pending | None:
+    """The later version of a contract that waits for approvals, if one does at this moment."""
+    data = view.get("contract-update", contract)
+    if data is None or row.phase not in PHASES_STARTED:
+        return None
+    pending = _load(data, Pending)
+    return pending if now_ms <= pending.window else None
 
 
 def facts_of(view: bcdb.View, contract: ContractId) -> tuple[ReceiptFact, ...]:

@@ -65,8 +65,16 @@ def farms(view: bcdb.View) -> tuple[FarmInfo, ...]:
     )
 
 
-def node(view: bcdb.View, node_id: NodeId, now_ms: int) -> NodeInfo:
+def node(
+    view: bcdb.View, node_id: NodeId, now_ms: int, *, without: ContractId | None = None
+) -> NodeInfo:
     """One node, whether admitted or not, with what contracts hold of it at `now_ms`.
+
+    Args:
+        view: the records.
+        node_id: which node.
+        now_ms: a moment of order time.
+        without: a contract that is looked at as if it held nothing.
 
     Raises:
         errors.NotFound: TFG-2602.
@@ -75,7 +83,8 @@ def node(view: bcdb.View, node_id: NodeId, now_ms: int) -> NodeInfo:
     row = node_row(view, node_id)
     if row is None:
         raise errors.NotFound("TFG-2602", "no such node in this ledger", where=node_id)
-    held = _sum(_reservations(view, f"{node_id}/"), now_ms).get(node_id, Capacity())
+    others = _reservations(view, f"{node_id}/", without=without)
+    held = _sum(others, now_ms).get(node_id, Capacity())
     return _node_info(node_id, row, farm(view, row.registration.farm), held)
 
 
@@ -142,9 +151,13 @@ def _id(key: str) -> IdentityId:
     return IdentityId(key)
 
 
-def _reservations(view: bcdb.View, prefix: str) -> Iterator[tuple[NodeId, Reservation]]:
+def _reservations(
+    view: bcdb.View, prefix: str, *, without: ContractId | None = None
+) -> Iterator[tuple[NodeId, Reservation]]:
     for key, data in view.scan("reservation", prefix):
-        yield NodeId(_id(key.partition("/")[0])), load(data, Reservation)
+        node_id, _, contract = key.partition("/")
+        if contract != without:
+            yield NodeId(_id(node_id)), load(data, Reservation)
 
 
 def _sum(rows: Iterable[tuple[NodeId, Reservation]], now_ms: int) -> dict[NodeId, Capacity]:

@@ -10,12 +10,14 @@ refuses a plan that is stale.
 | `search` | places for workloads: cheapest first, complete, with every reason |
 | `changes` | the smallest change that would fit |
 | `making` | from order to plan |
+| `updating` | from sizes to the next version of a contract |
 """
 
 from tfgrid.ledger.contract.planner.changes import Change, apply_change
 from tfgrid.ledger.contract.planner.making import check_plan, plan
 from tfgrid.ledger.contract.planner.order import Order, Plan, PlanRow, plan_digest
 from tfgrid.ledger.contract.planner.search import Found, Refused, search
+from tfgrid.ledger.contract.planner.updating import Resize, plan_update
 
 __all__ = [
     "Change",
@@ -24,9 +26,11 @@ __all__ = [
     "Plan",
     "PlanRow",
     "Refused",
+    "Resize",
     "apply_change",
     "check_plan",
     "plan",
     "plan_digest",
+    "plan_update",
     "search",
 ]

@@ -11,7 +11,6 @@ from tfgrid.core.units import Money, money_text
 from tfgrid.ledger import bcdb
 from tfgrid.ledger.contract import addresses
 from tfgrid.ledger.contract.checks import (
-    check_proposal,
     check_workloads,
     funding_check,
     joined_networks,
@@ -38,6 +37,7 @@ from tfgrid.ledger.contract.planner.order import Order, Plan, PlanRow
 from tfgrid.ledger.contract.planner.search import Found, Refused, search
 from tfgrid.ledger.contract.policy import check_rule
 from tfgrid.ledger.contract.recipe import Recipe, RuleTemplate, recipe_ref, render
+from tfgrid.ledger.contract.updates import check_version
 from tfgrid.ledger.farm import Inventory, NodeInfo
 
 __all__ = ["check_plan", "plan"]
@@ -206,7 +206,7 @@ def check_plan(plan: Plan, view: bcdb.View, now_ms: int) -> None:
     """
     agreement = plan.proposal.agreement
     try:
-        check_proposal(
+        check_version(
             view, plan.proposal, author=agreement.owner, ledger=agreement.ledger, now_ms=now_ms
         )
     except errors.GridError as fault:
