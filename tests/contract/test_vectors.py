@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.stage import guestbook_stage, who
+from tests.contract import notes
+from tests.contract.stage import GIB, guestbook_stage, who
 from tfgrid.core import canonical
 from tfgrid.core.schema import Value
 from tfgrid.ledger import contract
@@ -54,8 +55,18 @@ def _namespaces(receipt: contract.Receipt) -> dict[str, Value]:
             contract=receipt.contract, placement=0, workload="data", state="running", limits=held,
             at=1_750_000_000_000,
         ),
+        **_later_version(),
         "zdb recipe": contract.parse_recipe_yaml(_RECIPE, author=who("expert")),
     }  # fmt: skip
+
+
+def _later_version() -> dict[str, Value]:
+    stage, running = notes.notes()
+    plan = notes.update(stage, running, disk_bytes=2 * GIB, history="last:3")
+    return {
+        "zdb update": plan.proposal,
+        "zdb update approval": notes.vote(plan, running, "legal"),
+    }
 
 
 _RECIPE = """\

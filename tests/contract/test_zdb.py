@@ -277,25 +277,6 @@ def test_a_route_leads_to_no_namespace() -> None:
     assert caught.value.code == "TFG-2318"
 
 
-def test_a_larger_version_stays_refused() -> None:
-    """Resizing by another version of the agreement is not carried out yet, and is said to be so."""
-    stage = notes_stage()
-    running = _propose(stage)
-    agreement = running.proposal.agreement
-    larger = tuple(
-        changed(w, disk_bytes=2 * w.disk_bytes) if isinstance(w, contract.ZdbNamespace) else w
-        for w in agreement.workloads
-    )
-    second = changed(agreement, version=2, parent=running.id, workloads=larger)
-    proposal = changed(
-        running.proposal, agreement=second,
-        placement=changed(
-            running.proposal.placement, agreement=contract.agreement_digest(second)
-        ),
-    )  # fmt: skip
-    stage.refused("TFG-2301", "alice", "contract.propose", proposal)
-
-
 def test_receipts_say_what_is_set() -> None:
     """A running namespace is told with its limits, and the contract runs when all of it does."""
     stage = notes_stage()

@@ -6,6 +6,7 @@ these, replayed offline by `bcdb.verify_bundle`, gives a view of which `verdict`
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from tfgrid.core import ids
@@ -15,7 +16,7 @@ from tfgrid.core.units import Money, time_text
 from tfgrid.ledger import bcdb
 from tfgrid.ledger.contract.model import Assignment, RecipeRef
 from tfgrid.ledger.contract.phases import Phase
-from tfgrid.ledger.contract.policy import Tally
+from tfgrid.ledger.contract.policy import Vote
 from tfgrid.ledger.contract.state import ContractState, facts_of, read, row_of
 from tfgrid.ledger.contract.wording import asks_text
 
@@ -65,13 +66,14 @@ class Verdict(Value, frozen=True):
     price_per_day: Money
     order_time: Moment
     summary: Text
+    version: Count = 1
 
 
 def positions(view: bcdb.View, contract: ContractId) -> tuple[int, ...]:
     """The positions of all entries that prove the contract, ascending.
 
-    These are the recipe, the farms and nodes as they were when it was proposed, the proposal, the
-    votes, what nodes said of their parts and last of their workloads, and the identity of everyone
+    These are the recipe, the farms and nodes as they were when it was proposed, the proposal and
+    its later versions, the votes, what nodes said of their parts and last of their workloads, and the identity of everyone
     named in any of them.
 
     Raises:
@@ -103,19 +105,22 @@ def verdict(view: bcdb.View, contract: ContractId, order_time_ms: int) -> Verdic
     state = read(view, contract, order_time_ms)
     agreement, placement = state.proposal.agreement, state.proposal.placement
     signers = (
-        *_signers(view, state.deploy, "deploy"),
-        *_signers(view, state.delete, "delete"),
+        *_signers(view, state.deploy.votes, "deploy"),
+        *_signers(view, state.updated, "update"),
+        *_signers(view, state.delete.votes, "delete"),
     )
     quorum = f"{state.deploy.approved} of {state.deploy.needed} needed"
     roles = ", ".join(s.role for s in signers if (s.action, s.decision) == ("deploy", "approve"))
     owner = _name(view, agreement.owner)
+    version = f", version {agreement.version}" if agreement.version > 1 else ""
     return Verdict(
         contract=contract, name=agreement.name, position=state.position,
         owner=agreement.owner, owner_name=owner, recipe=agreement.recipe, phase=state.phase,
         quorum=quorum, signers=signers,
         parts=tuple(_part(view, state, a) for a in placement.assignments),
         price_per_day=placement.price_per_day, order_time=order_time_ms,
-        summary=f"record {state.position}, owner {owner}, quorum {quorum}"
+        version=agreement.version,
+        summary=f"record {state.position}{version}, owner {owner}, quorum {quorum}"
         f"{f' ({roles})' if roles else ''}, {state.phase} at {time_text(order_time_ms)}",
     )  # fmt: skip
 
@@ -125,13 +130,13 @@ def _name(view: bcdb.View, identity: IdentityId) -> str:
     return state.name if state else ids.short(identity)
 
 
-def _signers(view: bcdb.View, tally: Tally, action: str) -> tuple[Signer, ...]:
+def _signers(view: bcdb.View, votes: Iterable[Vote], action: str) -> tuple[Signer, ...]:
     return tuple(
         Signer(
             identity=vote.identity, name=_name(view, vote.identity), role=vote.role,
             decision=vote.decision, action=action, at=vote.at, position=vote.position,
         )
-        for vote in tally.votes
+        for vote in votes
     )  # fmt: skip
 
 
