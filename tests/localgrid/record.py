@@ -116,6 +116,27 @@ def _walk(whole: Whole) -> None:
             whole.walked[path] = whole.run(f"walk {path}", *path.split(), *arguments, "--json")
 
 
+_STORED = """\
+name: stored
+version: 1.0.0
+workloads:
+  net: {type: network}
+  data: {type: zdb, network: net, disk: 32MiB, keys: 100}
+"""
+
+
+def _stored(whole: Whole) -> None:
+    """A namespace is ordered, grows, shrinks, and is not made smaller than anything can be."""
+    file = whole.home / "stored.yaml"
+    file.write_text(_STORED)
+    whole.run("publish stored", "recipe", "publish", str(file), "--json")
+    whole.run("deploy stored", "deploy", "stored", "--yes", "--json")
+    for label, size in (("grow", "64MiB"), ("shrink", "16MiB"), ("too small", "1KiB")):
+        words = ("contract", "update", "stored", "data", "--disk", size, "--yes", "--json")
+        whole.run(label, *words)
+    whole.run("show stored", "contract", "show", "stored", "--json")
+
+
 def live(whole: Whole) -> None:
     """Everything that is done while the grid is there."""
     whole.run("up", "up", "--json")
@@ -130,6 +151,7 @@ def live(whole: Whole) -> None:
     whole.seen["running"] = whole.contained()
     whole.run("demo again", "demo", "--example", str(whole.home / "example"), "--json")
     whole.run("up again", "up", "--json")
+    _stored(whole)
     _walk(whole)
     contract = whole.run("show", "contract", "show", "guestbook", "--json").value
     web = next(w["node"] for w in contract["workloads"] if w["workload"] == "web-1")
@@ -148,6 +170,7 @@ def live(whole: Whole) -> None:
     whole.run("up after crash", "up", "--json")
     whole.run("page after crash", "demo", "--example", str(whole.home / "example"), "--json")
     whole.run("cancel one", "contract", "cancel", "guestbook", "--as", "budget", "-y", "--json")
+    whole.run("cancel stored", "contract", "cancel", "stored", "-y", "--json")
     whole.run("cancel two", "contract", "cancel", "guestbook", "--as", "legal", "-y", "--json")
     whole.seen["after cancel"] = whole.contained()
     whole.seen["items after cancel"] = _settled(whole)

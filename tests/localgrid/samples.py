@@ -1,4 +1,4 @@
-"""One sample of each command, to be run with --json on a grid that runs the guestbook."""
+"""One sample of each command, to be run with --json on a grid that runs the guestbook and `stored`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def samples(home: Path) -> dict[str, tuple[str, ...]]:
         "contract why": ("guestbook",),
         "contract sign": ("guestbook", "--as", "budget", "--dry-run"),
         "contract reject": ("guestbook", "--as", "budget", "--dry-run"),
+        "contract update": ("stored", "data", "--disk", "24MiB", "--dry-run"),
         "contract cancel": ("guestbook", "--as", "budget", "--dry-run"),
         "contract proof": ("guestbook", "-o", proof),
         "contract verify": (proof,),

@@ -116,6 +116,20 @@ def test_every_command_answers_with_its_schema(whole: Whole, path: str) -> None:
         assert json.loads(line)["type"] == "progress"
 
 
+def test_a_namespace_is_updated_in_place(whole: Whole) -> None:
+    """Its node makes it larger and smaller by later versions of the contract, and says so."""
+    for label, version, size in (("grow", 2, 64), ("shrink", 3, 16)):
+        told = whole.told[label].value
+        assert (told["state"], told["version"]) == ("settled", version)
+        assert told["rows"][0]["disk_bytes"] == size * 1024**2
+    assert "TFG-2354" in whole.told["too small"].err
+    shown = whole.told["show stored"].value
+    assert (shown["phase"], shown["version"]) == ("running", 3)
+    receipt = next(one for one in shown["receipts"] if one["workload"] == "data")
+    assert receipt["disk_bytes"] == 16 * 1024**2
+    assert whole.told["cancel stored"].value["phase"] == "cancelling"
+
+
 @pytest.mark.parametrize("part", ["bcdb", "bot", "web node"])
 def test_pulling_a_plug_leaves_the_page_answering(whole: Whole, part: str) -> None:
     """The ledger, the bot, or a node with one of the two web containers: the page answers."""

@@ -5,8 +5,9 @@ Planning is pure and has no writer within reach; registering takes a plan as it 
 refuses it if the world has moved.
 
     Ordering.plan(...) -> Plan        nothing is written
+    Ordering.plan_update(...) -> Plan the next version of a contract; nothing is written
     await Ordering.propose(plan)      contract.propose
-    await Ordering.approve(...)       contract.approve: deploy or delete, yes or no
+    await Ordering.approve(...)       contract.approve: deploy, update or delete, yes or no
     async for step in Ordering.wait(contract, ...)    each change, as the ledger tells it
 """
 
@@ -82,6 +83,17 @@ class Ordering:
         inventory = farm.inventory(self._follower.view, now, size)
         return contract.plan(order, recipe, images, inventory)
 
+    def plan_update(self, which: ContractId, *resizes: contract.Resize) -> contract.Plan:
+        """The next version of a contract with these namespaces changed; nothing is written.
+
+        Raises:
+            errors.GridError: what `contract.plan_update` raises, with the ledger's own reasons.
+
+        """
+        now = self._follower.order_time_ms()
+        size = self._follower.head.size if self._follower.head else 0
+        return contract.plan_update(self._follower.view, which, *resizes, now_ms=now, size=size)
+
     async def propose(self, plan: contract.Plan) -> contract.ContractState:
         """Register exactly this plan; a plan that is registered already is found and not repeated.
 
@@ -92,13 +104,13 @@ class Ordering:
         """
         view = await self.look()
         wanted = contract.contract_id(plan.proposal.agreement)
-        if all(c.contract != wanted for c in self._contracts(view)):
+        if not any(_is_written(plan.proposal, state) for state in self._contracts(view)):
             contract.check_plan(plan, view, self._follower.order_time_ms())
             await self._writer().submit("contract.propose", plan.proposal)
         return await self.state(wanted)
 
     async def approve(
-        self, which: ContractId, *, action: Literal["deploy", "delete"],
+        self, which: ContractId, *, action: Literal["deploy", "update", "delete"],
         decision: Literal["approve", "reject"] = "approve", reason: str = "",
     ) -> contract.ContractState:  # fmt: skip
         """Sign for one action of a contract, in the role in which its policy lists this identity.
@@ -110,22 +122,19 @@ class Ordering:
 
         """
         state = await self.state(which)
-        tally = state.deploy if action == "deploy" else state.delete
+        ballot = state.ballot(action)
         me = self._writer().keyring.identity
-        for vote in tally.votes:
+        for vote in ballot.tally.votes:
             if vote.identity == me and vote.decision == decision:
                 return state
-        if state.phase in contract.PHASES_FINAL or (
-            action == "deploy" and state.phase != "proposed"
-        ):
+        if not ballot.open:
             raise errors.Conflict(
-                "TFG-4512", f"the contract is {state.phase} and does not wait for signatures",
+                "TFG-4512", f"the contract is {state.phase} and waits for no signature to {action} it",
                 where=which, hint=f"tfgrid contract show {which[:10]}",
             )  # fmt: skip
         body = contract.Approval(
             contract=which, action=action, decision=decision, reason=reason,
-            role=_role(state, action, me),
-            subject=state.subject if action == "deploy" else state.delete_subject,
+            role=_role(state, action, me), subject=ballot.subject,
         )  # fmt: skip
         await self._writer().submit("contract.approve", body)
         return await self.state(which)
@@ -172,6 +181,40 @@ class Ordering:
                 )  # fmt: skip
             await self._follower.sync(wait_seconds=max(1, round(min(_POLL_SECONDS, left))))
 
+    async def wait_settled(
+        self, which: ContractId, *, timeout_seconds: float
+    ) -> AsyncIterator[Step]:
+        """Every word of nodes until each namespace of an update is as agreed, or one failed.
+
+        Raises:
+            errors.StillGoing: TFG-4513, the time was over first.
+
+        """
+        state = await self.state(which)
+        told = max((fact.position for fact in state.receipts), default=-1)
+        deadline = self._clock.monotonic_ms() + round(timeout_seconds * 1000)
+        while True:
+            names = _names(self._follower.view, self._follower.order_time_ms())
+            news = sorted(
+                (fact for fact in state.receipts if fact.position > told), key=lambda f: f.position
+            )
+            for fact in news:
+                told = fact.position
+                yield _told(fact, names)
+            failed = {f.receipt.workload for f in news if f.receipt.state == "failed"}
+            if failed & set(state.unsettled) or not state.unsettled:
+                return
+            left = (deadline - self._clock.monotonic_ms()) / 1000
+            if left <= 0:
+                raise errors.StillGoing(
+                    "TFG-4513", f"{', '.join(state.unsettled)} not changed yet after "
+                    f"{timeout_seconds:.0f} s",
+                    where=which, phase=state.phase, hint=f"tfgrid contract why {which[:10]}",
+                )  # fmt: skip
+            await self._follower.sync(wait_seconds=max(1, round(min(_POLL_SECONDS, left))))
+            now = self._follower.order_time_ms()
+            state = contract.read(self._follower.view, which, now)
+
     def _contracts(self, view: bcdb.View) -> tuple[contract.ContractState, ...]:
         return contract.contracts(view, self._follower.order_time_ms())
 
@@ -182,7 +225,7 @@ class Ordering:
 
 def _role(state: contract.ContractState, action: str, me: str) -> str:
     policy = state.proposal.agreement.policy
-    rule = policy.deploy if action == "deploy" else policy.delete
+    rule = policy.delete if action == "delete" else policy.deploy
     for approver in rule.approvers:
         if approver.identity == me:
             return approver.role
@@ -199,19 +242,29 @@ def _names(view: bcdb.View, now_ms: int) -> dict[str, str]:
     return {str(info.node): info.name for info in farm.nodes(view, now_ms)}
 
 
+def _told(fact: contract.ReceiptFact, names: Mapping[str, str]) -> Step:
+    return Step(
+        state=fact.receipt.state, node=names.get(fact.node, fact.node[:10]),
+        workload=fact.receipt.workload, reasons=fact.receipt.reasons, at=fact.at,
+    )  # fmt: skip
+
+
+def _is_written(proposal: contract.Proposal, state: contract.ContractState) -> bool:
+    """Whether a contract is this proposal's: of a later version, in force or waiting."""
+    if contract.contract_id(proposal.agreement) != state.contract:
+        return False
+    known = (state.proposal, state.update.proposal if state.update else None)
+    return proposal.agreement.version == 1 or proposal in known
+
+
 def steps(state: contract.ContractState, names: Mapping[str, str]) -> tuple[Step, ...]:
     """A contract's latest changes in the order of the log: receipts, and the phase it is in."""
     # A cancelled contract tells only what came after: nobody waits to hear again that it ran.
     since = state.since if state.phase in {"cancelling", "expired", "ended"} else 0
     receipts = sorted(state.receipts, key=lambda fact: fact.position)
     told = [
-        Step(
-            state=fact.receipt.state, node=names.get(fact.node, fact.node[:10]),
-            workload=fact.receipt.workload, reasons=fact.receipt.reasons, at=fact.at,
-        )
-        for fact in receipts
-        if fact.at >= since or fact.receipt.state == "ended"
-    ]  # fmt: skip
+        _told(fact, names) for fact in receipts if fact.at >= since or fact.receipt.state == "ended"
+    ]
     told.append(Step(state=state.phase, at=state.since, phase=state.phase))
     # What made a contract reach its phase comes before the phase.
     return tuple(sorted(told, key=lambda step: (step.at, not step.node)))

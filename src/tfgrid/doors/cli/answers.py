@@ -46,6 +46,8 @@ __all__ = [
     "Status",
     "Topic",
     "Up",
+    "UpdateRow",
+    "Updated",
     "Verified",
     "Version",
     "Why",
@@ -179,8 +181,45 @@ class ReceiptRow(Row, frozen=True):
     keys_max: int = 0
 
 
+class UpdateRow(Row, frozen=True):
+    """What an update changes of one namespace: `was` and `asks` in words, sizes as they will be."""
+
+    workload: str
+    node: str
+    was: str
+    asks: str
+    disk_bytes: int
+    keys_max: int
+    history: str
+    price_per_day: Money
+
+
+class Updated(Answer, frozen=True, tag="tfgrid.updated/1", tag_field="schema"):
+    """`contract update`: the next version of a contract, and how far it has come.
+
+    `state` is planned, waiting (for approvals), in force (nodes have not all followed) or settled;
+    `subject` is the hash that approvers sign.
+    """
+
+    contract: str
+    name: str
+    version: int
+    state: str
+    subject: str
+    rows: list[UpdateRow]
+    price_per_day: Money
+    price_cap_per_day: Money
+    approved: int
+    needed: int
+    approvers: list[Approver]
+    asked: list[str]
+
+
 class Contract(Answer, frozen=True, tag="tfgrid.contract/1", tag_field="schema"):
-    """`contract list`, `contract show`: what was agreed, by whom, and how it stands."""
+    """`contract list`, `contract show`: what was agreed, by whom, and how it stands.
+
+    `update` is a later version that waits for approvals.
+    """
 
     contract: str
     name: str
@@ -197,6 +236,8 @@ class Contract(Answer, frozen=True, tag="tfgrid.contract/1", tag_field="schema")
     workloads: list[WorkloadRow]
     receipts: list[ReceiptRow]
     urls: list[str]
+    version: int = 1
+    update: Updated | None = None
 
 
 class Why(Answer, frozen=True, tag="tfgrid.why/1", tag_field="schema"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -22,6 +22,8 @@ __all__ = [
     "contracts_text",
     "plan_answer",
     "plan_text",
+    "updated_answer",
+    "updated_text",
     "urls",
 ]
 
@@ -66,6 +68,10 @@ def contract_answer(session: Session, state: contract.ContractState) -> answers.
         approvers=approvers(session, rule, tally.votes),
         workloads=_workloads(session, state), receipts=_receipts(session, state),
         urls=[] if state.phase in contract.PHASES_FINAL else urls(session, state.proposal),
+        version=agreement.version,
+        update=updated_answer(session, state, state.update.proposal, state.proposal)
+        if state.update
+        else None,
     )  # fmt: skip
 
 
@@ -84,11 +90,20 @@ def _workloads(session: Session, state: contract.ContractState) -> list[answers.
                 farm=farms.get(assignment.node, ""),
                 state=latest.receipt.state if latest else "waiting",
                 address=addresses.get(assignment.workload, ""),
-                reason="; ".join(latest.receipt.reasons) if latest else "",
+                reason=_reason(state, assignment.workload, latest),
                 asks=contract.asks_text(agreed[assignment.workload]),
             )
         )  # fmt: skip
     return rows
+
+
+def _reason(
+    state: contract.ContractState, workload: str, latest: contract.ReceiptFact | None
+) -> str:
+    """What its node said of a workload, or that it has not followed an update yet."""
+    told = "; ".join(latest.receipt.reasons) if latest else ""
+    changing = workload in state.unsettled and state.phase not in contract.PHASES_FINAL
+    return told or ("its node has not changed it yet" if changing else "")
 
 
 def _addresses(placement: contract.Placement, agreed: _Workloads) -> dict[str, str]:
@@ -145,12 +160,14 @@ def contract_text(settings: Settings, answer: answers.Contract) -> str:
         [
             ("contract", f"{answer.name}  {answer.contract}"),
             ("phase", f"{answer.phase} since {answer.since}  {answer.reason}".rstrip()),
+            ("version", str(answer.version) if answer.version > 1 else ""),
             ("recipe", answer.recipe),
             ("owner", answer.owner),
             ("approvals", f"{answer.approved}/{answer.needed}  {signatures}".rstrip()),
             ("price", f"{units.money_text(answer.price_per_day)} per day"),
             ("valid", f"until {answer.valid_until}"),
             ("answers at", "  ".join(answer.urls)),
+            ("update", _update_text(answer.update) if answer.update else ""),
         ]
     )
     rows = [
@@ -159,6 +176,90 @@ def contract_text(settings: Settings, answer: answers.Contract) -> str:
     ]
     columns = ("workload", "kind", "node", "farm", "address", "state", "")
     return f"{facts}\n\n{render.table(settings, columns, rows)}"
+
+
+def _update_text(update: answers.Updated) -> str:
+    asked = ", ".join(f"{a.name} {a.decision or 'not yet'}" for a in update.approvers)
+    changes = "\n".join(f"{row.workload}: {row.asks}" for row in update.rows)
+    head = f"version {update.version} waits for approvals: {update.approved}/{update.needed}"
+    return f"{head}  {asked}\n{changes}"
+
+
+def updated_answer(
+    session: Session,
+    state: contract.ContractState,
+    proposal: contract.Proposal,
+    was: contract.Proposal,
+) -> answers.Updated:
+    """An update as `contract update` gives it, from what it changes and how far it has come."""
+    agreement, ballot = proposal.agreement, state.ballot("update")
+    known = ballot.proposal == proposal
+    if not known:
+        word = "planned"
+    elif ballot.open:
+        word = "waiting"
+    else:
+        word = "in force" if state.unsettled else "settled"
+    rule = agreement.policy.deploy
+    return answers.Updated(
+        contract=state.contract, name=agreement.name, version=agreement.version, state=word,
+        subject=contract.proposal_digest(proposal), rows=_update_rows(session, proposal, was),
+        price_per_day=proposal.placement.price_per_day,
+        price_cap_per_day=agreement.price_cap_per_day,
+        approved=ballot.tally.approved if known else 0, needed=ballot.tally.needed,
+        approvers=approvers(session, rule, ballot.tally.votes if known else ()),
+        asked=[session.person(a.identity) for a in rule.approvers if not known]
+        or [session.person(who) for who in ballot.tally.waiting if known],
+    )  # fmt: skip
+
+
+def _update_rows(
+    session: Session, proposal: contract.Proposal, was: contract.Proposal
+) -> list[answers.UpdateRow]:
+    before = {w.name: w for w in was.agreement.workloads}
+    agreed = {w.name: w for w in proposal.agreement.workloads}
+    names, rows = session.node_names(), []
+    for assignment in proposal.placement.assignments:
+        new, old = agreed[assignment.workload], before[assignment.workload]
+        if isinstance(new, contract.ZdbNamespace) and new != old:
+            rows.append(
+                answers.UpdateRow(
+                    workload=new.name, was=contract.asks_text(old), asks=contract.asks_text(new),
+                    node=names.get(assignment.node, ids.short(assignment.node)),
+                    disk_bytes=new.disk_bytes, keys_max=new.keys_max, history=new.history,
+                    price_per_day=assignment.price_per_day,
+                )
+            )  # fmt: skip
+    return rows
+
+
+_UPDATE_STATES: Final = {
+    "planned": "planned",
+    "waiting": "waits for approvals; the version before goes on",
+    "in force": "in force; its nodes have not all said that they changed it",
+    "settled": "in force, and its nodes have changed it",
+}
+
+
+def updated_text(settings: Settings, answer: answers.Updated) -> str:
+    """An update for people: each namespace as it will be, and below as it was."""
+    rows = []
+    for row in answer.rows:
+        rows.append((f"~ {row.workload}", row.node, units.money_text(row.price_per_day), row.asks))
+        rows.append(("", "", "", f"was {row.was}"))
+    asked = ", ".join(f"{a.name} {a.decision}".rstrip() for a in answer.approvers)
+    price, cap = map(units.money_text, (answer.price_per_day, answer.price_cap_per_day))
+    facts = render.field_list(
+        [
+            ("price", f"{price} per day for the whole contract, cap {cap}"),
+            ("needs", f"{answer.approved}/{answer.needed}  {asked}" if asked else "the owner"),
+            ("update", f"sha256:{answer.subject}"),
+            ("state", _UPDATE_STATES[answer.state]),
+        ]
+    )
+    head = f"UPDATE  {answer.name}  to version {answer.version}"
+    columns = ("workload", "node", "price/day", "may hold")
+    return f"{head}\n{render.table(settings, columns, rows)}\n\n{facts}"
 
 
 def _said(*parts: str) -> str:

@@ -22,7 +22,7 @@ COMMANDS: Final[dict[str, str]] = {
     "status": "How the grid is.",
     "plan": "What an order would become; changes nothing.",
     "deploy": "Order a recipe or a plan: show, ask, register, wait.",
-    "contract": "Contracts: list, show, why, sign, reject, cancel, proof, verify.",
+    "contract": "Contracts: list, show, why, sign, reject, update, cancel, proof, verify.",
     "recipe": "Recipes: lint, publish, list, show.",
     "image": "Images: build, list, show, verify.",
     "node": "Nodes: list, show.",
@@ -51,8 +51,9 @@ def load(word: str) -> click.Command:
 
             return order.COMMANDS[word]
         case "contract":
-            from tfgrid.doors.cli.nouns import contract
+            from tfgrid.doors.cli.nouns import contract, update
 
+            assert update.update.name in contract.noun.commands
             return contract.COMMANDS[word]
         case "recipe":
             from tfgrid.doors.cli.nouns import recipe

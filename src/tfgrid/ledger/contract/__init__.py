@@ -80,6 +80,7 @@ from tfgrid.ledger.contract.receipts import check_receipt, may_start, must_stop,
 from tfgrid.ledger.contract.recipe import Parameter, Recipe, recipe_digest, recipe_ref, render
 from tfgrid.ledger.contract.records import kinds
 from tfgrid.ledger.contract.state import (
+    Ballot,
     ContractState,
     ReceiptFact,
     Update,
@@ -115,6 +116,7 @@ __all__ = [
     "Approval",
     "Approver",
     "Assignment",
+    "Ballot",
     "Change",
     "Constraints",
     "Container",

@@ -17,7 +17,7 @@ deadline or the validity passed) is worked out by `advanced` whenever a row is r
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -32,11 +32,12 @@ from tfgrid.ledger.contract.model import (
     ZdbNamespace,
     proposal_digest,
 )
-from tfgrid.ledger.contract.phases import PHASES_STARTED, Event, Phase, step
+from tfgrid.ledger.contract.phases import PHASES_FINAL, PHASES_STARTED, Event, Phase, step
 from tfgrid.ledger.contract.policy import Tally, Vote, effective, tally
 from tfgrid.ledger.contract.recipe import Recipe, recipe_digest
 
 __all__ = [
+    "Ballot",
     "ContractState",
     "Pending",
     "ReceiptFact",
@@ -131,6 +132,18 @@ class Update(Value, frozen=True):
     tally: Tally
 
 
+class Ballot(Value, frozen=True):
+    """What one action of a contract asks of its approvers: what they would sign, and the count.
+
+    `open` says whether a vote can still change something.
+    """
+
+    proposal: Proposal
+    subject: ids.Digested
+    tally: Tally
+    open: bool
+
+
 class ContractState(Value, frozen=True):
     """A contract as of a moment of order time. `reason` says why it ended as it did, for people.
 
@@ -165,6 +178,27 @@ class ContractState(Value, frozen=True):
     def delete_subject(self) -> Digest:
         """What a delete approval names: the agreement's hash."""
         return self.proposal.placement.agreement
+
+    def ballot(self, action: Literal["deploy", "update", "delete"]) -> Ballot:
+        """What an action asks now; of an update that is in force, what it asked."""
+        if action == "delete":
+            alive = self.phase not in PHASES_FINAL
+            return Ballot(
+                proposal=self.proposal, subject=self.delete_subject, tally=self.delete, open=alive
+            )
+        if action == "deploy":
+            waits = self.phase == "proposed"
+            return Ballot(
+                proposal=self.proposal, subject=self.subject, tally=self.deploy, open=waits
+            )
+        if self.update is not None:
+            waiting = self.update
+            return Ballot(
+                proposal=waiting.proposal, subject=waiting.subject, tally=waiting.tally, open=True
+            )
+        rule = effective(self.proposal.agreement.policy.deploy, self.proposal.agreement.owner)
+        counted = tally(rule, self.updated, until=0)
+        return Ballot(proposal=self.proposal, subject=self.subject, tally=counted, open=False)
 
     def receipt(self, node: NodeId, workload: str = "") -> ReceiptFact | None:
         """The latest receipt of a node for its part (no workload) or for one workload."""

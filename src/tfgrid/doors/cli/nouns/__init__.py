@@ -5,6 +5,7 @@
 | `machine` | `doctor`, `up`, `down`, `status` |
 | `order` | `plan`, `deploy` |
 | `contract` | `contract list show why sign reject cancel proof verify` |
+| `update` | `contract update` |
 | `recipe` | `recipe lint publish list show` |
 | `image` | `image build list show verify` |
 | `node` | `node list show`, `farm list` |
@@ -24,5 +25,6 @@ __all__ = [
     "order",
     "recipe",
     "topics",
+    "update",
     "zdb",
 ]

@@ -1,4 +1,4 @@
-"""`contract list|show|why|sign|reject|cancel|proof|verify`."""
+"""`contract list|show|why|sign|reject|cancel|proof|verify`; `update` is in its own module."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tfgrid.ledger import bcdb, contract
 __all__ = ["COMMANDS", "sign", "write_proof"]
 
 noun: Final = Noun(
-    "contract", help="Contracts: list, show, why, sign, reject, cancel, proof, verify.",
+    "contract", help="Contracts: list, show, why, sign, reject, update, cancel, proof, verify.",
     examples=(
         "tfgrid contract list", "tfgrid contract why guestbook",
         "tfgrid contract sign guestbook --as budget",
@@ -202,11 +202,18 @@ def explain(
         for node in state.nodes
         if state.phase == "approved" and state.receipt(node) is None
     ]
-    waiting = [f"{rule.get(who, 'somebody')} has not signed" for who in state.deploy.waiting]
-    pending = waiting if state.phase == "proposed" else []
+    ballot = state.ballot("update" if state.update else "deploy")
+    open_ = ballot.tally.waiting if ballot.open else ()
+    what = " the update that waits" if state.update else ""
+    pending = [f"{rule.get(who, 'somebody')} has not signed{what}" for who in open_]
+    pending += [
+        f"{name}: its node has not said that it is as the update says"
+        for name in state.unsettled
+        if state.phase not in contract.PHASES_FINAL
+    ]
     following = [f"tfgrid contract show {agreement.name}"]
-    if state.phase == "proposed":
-        roles = [rule[who] for who in state.deploy.waiting if who in rule]
+    if ballot.open:
+        roles = [rule[who] for who in open_ if who in rule]
         following = [f"tfgrid contract sign {agreement.name} --as {role}" for role in roles]
     elif state.phase in contract.PHASES_FINAL:
         following = [f"tfgrid deploy {agreement.recipe.name}"]
@@ -228,7 +235,7 @@ _SIGN_EXAMPLES: Final = (
 @click.argument("name", shell_complete=complete("contract"))
 @click.option("--reason", default="", help="Kept with the signature.")
 def sign_contract(settings: Settings, name: str, reason: str) -> None:
-    """Approve a contract as --as; what is signed is exactly the plan's hash, shown before."""
+    """Approve a contract, or an update of it that waits, as --as; its hash is shown before."""
     _sign(settings, name, "deploy", "approve", reason, question="Sign it?")
 
 
@@ -243,7 +250,7 @@ def sign_contract(settings: Settings, name: str, reason: str) -> None:
 @click.argument("name", shell_complete=complete("contract"))
 @click.option("--reason", default="", help="Kept with the signature.")
 def reject_contract(settings: Settings, name: str, reason: str) -> None:
-    """Say no to a contract as --as."""
+    """Say no to a contract, or to an update of it that waits, as --as."""
     _sign(settings, name, "deploy", "reject", reason, question="Reject it?")
 
 
@@ -288,7 +295,8 @@ def _sign(
     show(settings, answer, lambda a: _signed_text(a, signed=not settings.dry_run))
     if settings.dry_run:
         return answer
-    if action == "deploy" and answer.phase == "proposed":
+    waits = answer.phase == "proposed" or answer.action == "update"
+    if action == "deploy" and waits and answer.approved < answer.needed:
         hints(settings, *(f"tfgrid contract sign {answer.name} --as {who}"
                           for who in answer.waiting[:2]),
               f"tfgrid contract show {answer.name}")  # fmt: skip
@@ -321,44 +329,52 @@ def _subject_text(answer: answers.Signed) -> str:
     return f"  sha256:{answer.subject}\n  {', '.join(answer.places)}{price}"
 
 
-_DOING: Final = {"deploy": "deploying", "delete": "deleting"}
+_DOING: Final = {"deploy": "deploying", "update": "updating", "delete": "deleting"}
 
 
 async def sign(
     settings: Settings, name: str, *, action: Literal["deploy", "delete"],
     decision: Literal["approve", "reject"] = "approve", reason: str = "",
 ) -> answers.Signed:  # fmt: skip
-    """Sign for an action of a contract as `--as`; with `--dry-run` sign nothing."""
+    """Sign for an action of a contract as `--as`; with `--dry-run` sign nothing.
+
+    Whoever would deploy what runs already signs the update that waits.
+    """
     from tfgrid.agents import threebot
 
     with Session(settings) as session:
         await session.look()
         state = session.contract(name)
-        ring = session.keyring()
+        asked = "update" if action == "deploy" and state.update else action
+        ballot, ring = state.ballot(asked), session.keyring()
         if not settings.dry_run:
             ordering = threebot.Ordering(session.follower, await session.author(), session.clock)
             state = await ordering.approve(
-                state.contract, action=action, decision=decision, reason=reason
+                state.contract, action=asked, decision=decision, reason=reason
             )
-        agreement = state.proposal.agreement
-        rule = agreement.policy.deploy if action == "deploy" else agreement.policy.delete
-        tally = state.deploy if action == "deploy" else state.delete
+        # An update that enough said no to is gone; what was asked is still told.
+        after = state.ballot(asked)
+        ballot = after if after.subject == ballot.subject else ballot
+        agreement, placement = ballot.proposal.agreement, ballot.proposal.placement
+        rule = agreement.policy.delete if asked == "delete" else agreement.policy.deploy
         roles = [a.role for a in rule.approvers if a.identity == ring.identity]
         return answers.Signed(
-            contract=state.contract, name=agreement.name, action=action, decision=decision,
+            contract=state.contract, name=agreement.name, action=asked, decision=decision,
             identity=ring.name, role=roles[0] if roles else "owner", phase=state.phase,
-            approved=tally.approved, needed=tally.needed,
-            waiting=[session.person(who) for who in tally.waiting],
-            subject=state.subject if action == "deploy" else state.delete_subject,
-            places=_places(session, state), price_per_day=state.proposal.placement.price_per_day,
+            approved=ballot.tally.approved, needed=ballot.tally.needed,
+            waiting=[session.person(who) for who in ballot.tally.waiting],
+            subject=ballot.subject, places=_places(session, ballot.proposal),
+            price_per_day=placement.price_per_day,
         )  # fmt: skip
 
 
-def _places(session: Session, state: contract.ContractState) -> list[str]:
+def _places(session: Session, proposal: contract.Proposal) -> list[str]:
     names = session.node_names()
+    asks = {w.name: contract.asks_text(w) for w in proposal.agreement.workloads}
     return [
         f"{one.workload} on {names.get(one.node, one.node[:10])}"
-        for one in state.proposal.placement.assignments
+        + (f" ({asks[one.workload]})" if asks[one.workload] else "")
+        for one in proposal.placement.assignments
     ]
 
 
