@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import notes
 from tests.contract.stage import GIB, guestbook_stage, who
+from tests.contract.zdb import notes
 from tfgrid.core import canonical
 from tfgrid.core.schema import Value
 from tfgrid.ledger import contract

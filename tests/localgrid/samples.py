@@ -1,4 +1,4 @@
-"""One sample of each command, to be run with --json on a grid that runs the guestbook and `stored`."""
+"""One sample of each command, for --json on a grid that runs the guestbook and `stored`."""
 
 from __future__ import annotations
 

@@ -129,7 +129,8 @@ class Ordering:
                 return state
         if not ballot.open:
             raise errors.Conflict(
-                "TFG-4512", f"the contract is {state.phase} and waits for no signature to {action} it",
+                "TFG-4512",
+                f"the contract is {state.phase} and waits for no signature to {action} it",
                 where=which, hint=f"tfgrid contract show {which[:10]}",
             )  # fmt: skip
         body = contract.Approval(

@@ -73,8 +73,8 @@ def positions(view: bcdb.View, contract: ContractId) -> tuple[int, ...]:
     """The positions of all entries that prove the contract, ascending.
 
     These are the recipe, the farms and nodes as they were when it was proposed, the proposal and
-    its later versions, the votes, what nodes said of their parts and last of their workloads, and the identity of everyone
-    named in any of them.
+    its later versions, the votes, what nodes said of their parts and last of their workloads, and
+    the identity of everyone named in any of them.
 
     Raises:
         errors.NotFound: TFG-2401.

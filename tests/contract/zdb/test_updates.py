@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contract.notes import (
+from tests.contract.stage import GIB, IMAGES, Running, Stage, changed, node_id, who
+from tests.contract.zdb.notes import (
     ALONE,
     APPROVE,
     PROPOSE,
@@ -19,7 +20,6 @@ from tests.contract.notes import (
     update,
     vote,
 )
-from tests.contract.stage import GIB, IMAGES, Running, Stage, changed, node_id, who
 from tfgrid.core import canonical, errors
 from tfgrid.core.units import Money
 from tfgrid.ledger import contract, farm
@@ -85,7 +85,7 @@ def test_what_is_not_changed_keeps_its_price() -> None:
 def test_what_cannot_be_is_said_before_anybody_signs(
     workload: str, sizes: dict[str, Any], code: str
 ) -> None:
-    """An unknown name, what is no namespace, odd sizes, no change, no room: each with its reason."""
+    """An unknown name, no namespace, odd sizes, no change, no room: each has its own reason."""
     stage, running = notes()
     with pytest.raises(errors.GridError) as caught:
         update(stage, running, workload, **sizes)
@@ -464,7 +464,7 @@ _STEPS = st.one_of(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(_STEPS, max_size=25))
 def test_no_walk_of_updates_promises_more_than_there_is(steps: list[tuple[Any, ...]]) -> None:
-    """Whoever grows, shrinks and follows when: what nodes have and what was agreed fits the node."""
+    """Whoever grows, shrinks and follows when: what a node has and what was agreed fits it."""
     machine, codes = _Machine(), set[str]()
     for verb, number, *rest in steps:
         try:
