@@ -52,6 +52,8 @@ mailbox_ttl_seconds_max: Final = 7 * 24 * 3600
 workloads_max: Final = 64
 nodes_per_contract_max: Final = 30
 approvers_max: Final = 32
+# All of them are in every proof of their contract.
+agreement_versions_max: Final = 64
 policy_weight_max: Final = 1000
 parameters_max: Final = 64
 recipe_bytes_max: Final = 64 * 1024

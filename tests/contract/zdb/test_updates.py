@@ -20,7 +20,7 @@ from tests.contract.zdb.notes import (
     update,
     vote,
 )
-from tfgrid.core import canonical, errors
+from tfgrid.core import canonical, errors, limits
 from tfgrid.core.units import Money
 from tfgrid.ledger import contract, farm
 
@@ -197,6 +197,17 @@ def test_an_update_of_an_older_version_is_refused() -> None:
     stage.refused("TFG-2385", "alice", PROPOSE, _bound(third.proposal, skipped))
     stage.write("alice", PROPOSE, third.proposal)
     assert _data(running).disk_bytes == 3 * GIB
+
+
+def test_versions_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each version is in every proof of its contract, so that there is a last one."""
+    monkeypatch.setattr(limits, "agreement_versions_max", 3)
+    stage, running = notes(ALONE)
+    for size in (2, 3):
+        stage.write("alice", PROPOSE, update(stage, running, disk_bytes=size * GIB).proposal)
+    with pytest.raises(errors.NotAllowed) as caught:
+        update(stage, running, disk_bytes=4 * GIB)
+    assert caught.value.code == "TFG-2389"
 
 
 def test_only_what_runs_is_updated() -> None:

@@ -384,7 +384,7 @@ def _when_settled(view: bcdb.View, row: Row, proposal: Proposal, fact: ReceiptFa
     if not updates.settled(row, proposal, fact.receipt):
         return row
     left = tuple(one for one in row.unsettled if one.name != fact.receipt.workload)
-    row = msgspec.structs.replace(row, unsettled=left, leans_on=(*row.leans_on, fact.position))
+    row = msgspec.structs.replace(row, unsettled=left)
     if row.phase in PHASES_STARTED:
         _hold(view, updates.at_largest(row, proposal), proposal.agreement.valid_until)
     return row

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from tfgrid.core import errors
+from tfgrid.core import errors, limits
 from tfgrid.core.ids import ContractId, IdentityId
 from tfgrid.ledger import bcdb
 from tfgrid.ledger.contract.checks import (
@@ -52,7 +52,7 @@ def check_version(
 
     Raises:
         errors.GridError: what `check_proposal` raises; of a later version TFG-2401 (no such
-            contract), TFG-2304, TFG-2385 to TFG-2388 and what its parts raise.
+            contract), TFG-2304, TFG-2385 to TFG-2389 and what its parts raise.
 
     """
     agreement = proposal.agreement
@@ -66,7 +66,7 @@ def check_version(
         raise errors.NotAllowed(
             "TFG-2304", "only the owner whom an agreement names may propose it", where=author
         )
-    _check_time(row, contract)
+    _check_time(row, agreement.version, contract)
     before = (current.agreement.version + 1, agreement_digest(current.agreement))
     if (agreement.version, agreement.parent) != before:
         raise errors.Conflict(
@@ -86,12 +86,19 @@ def check_version(
     check_room(view, proposal, now_ms)
 
 
-def _check_time(row: Row, contract: ContractId) -> None:
+def _check_time(row: Row, version: int, contract: ContractId) -> None:
     if row.phase not in PHASES_STARTED:
         raise errors.Conflict(
             "TFG-2386", f"the contract is {row.phase}: only one that its nodes accepted, and that "
             "is not over, is updated",
             where=contract, hint=f"tfgrid contract show {contract[:10]}",
+        )  # fmt: skip
+    proof_full = len(row.leans_on) > limits.bundle_entries_max // 2
+    if version > limits.agreement_versions_max or proof_full:
+        raise errors.NotAllowed(
+            "TFG-2389", f"a contract has at most {limits.agreement_versions_max} versions "
+            f"(agreement_versions_max), and {limits.bundle_entries_max // 2} records beside them",
+            where=contract, hint="cancel the contract and order another",
         )  # fmt: skip
 
 
