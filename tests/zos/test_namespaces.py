@@ -93,6 +93,10 @@ class Node:
         """What it sees of one namespace."""
         return (await self.observe())[which.key]
 
+    async def held(self) -> zdb.Held:
+        """What the server of the first disk has of the standard namespace."""
+        return (await self.made[0].device.observe())[namespaces.namespace_label(item().key.name)]
+
     def ask(self, *words: str) -> object:
         """What the namespace answers to the container."""
         return answer(self.web, network().services[0].address4, *words)
@@ -165,6 +169,7 @@ def test_made_used_and_removed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_resized_in_place(tmp_path: Path) -> None:
     """More, then less: same process, same open connection, same data, and the new limits hold."""
+    more: dict[str, Any] = {"keys_max": 4, "disk_bytes": 200 * MIB, "history": "last:2"}
 
     async def body(here: Node) -> None:
         await here.primitive.ensure(item(keys_max=2))
@@ -174,13 +179,16 @@ def test_resized_in_place(tmp_path: Path) -> None:
                 assert tenant("SET", key, key) == key.encode()
             assert "No space left" in tenant.refused("SET", "c", "c")
 
-            larger = await here.primitive.ensure(item(keys_max=3, disk_bytes=200 * MIB))
-            assert (larger.facts["keys_max"], larger.facts["disk_bytes"]) == (3, 200 * MIB)
-            assert larger.condition == "running"
+            larger = await here.primitive.ensure(item(**more))
+            assert (larger.facts["keys_max"], larger.facts["disk_bytes"]) == (4, 200 * MIB)
+            assert (larger.condition, larger.digest) == ("running", item(**more).digest)
+            assert (await here.held()).history == "last:2"
             assert tenant("SET", "c", "c") == b"c"
 
-            smaller = await here.primitive.ensure(item(keys_max=1))
-            assert (smaller.facts["keys_max"], smaller.facts["keys"]) == (1, 3)
+            smaller = await here.primitive.ensure(item(keys_max=3, disk_bytes=50 * MIB))
+            assert (smaller.facts["keys_max"], smaller.facts["disk_bytes"]) == (3, 50 * MIB)
+            assert (smaller.condition, smaller.facts["keys"]) == ("running", 3)
+            assert (await here.held()).history == "all"
             assert [tenant("GET", key) for key in ("a", "b", "c")] == [b"a", b"b", b"c"]
             assert "No space left" in tenant.refused("SET", "d", "d")
         assert here.pids() == pids
@@ -200,11 +208,108 @@ def test_a_change_that_cannot_be_is_refused_and_keeps_the_data(tmp_path: Path) -
             await here.primitive.ensure(item(mode="seq"))
         assert caught.value.code == "TFG-3715"
         seen = await here.seen(item())
+        assert (seen.condition, seen.digest) == ("running", item().digest)
+        assert here.ask("GET", "k") == b"v"
+        assert (await here.primitive.ensure(item())).condition == "running"
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.parametrize("served", [True, False], ids=["served", "server dead"])
+def test_less_than_it_holds_is_refused(tmp_path: Path, served: bool) -> None:
+    """Fewer keys or bytes than are there: nothing changes, with figures; what fits is taken."""
+
+    async def refused(here: Node, what: str, **fields: int) -> None:
+        before = await here.held()
+        if not served:
+            (pid,) = here.pids()
+            os.kill(pid, signal.SIGKILL)
+            await here.launcher.wait("zdb-ssd", 5)
+        with pytest.raises(errors.Conflict) as caught:
+            await here.primitive.ensure(item(**fields))
+        assert (caught.value.code, caught.value.where) == ("TFG-4026", "data")
+        assert what in caught.value.what
+        assert await here.held() == before
+        seen = await here.seen(item())
+        assert (seen.condition, seen.digest) == ("running", item().digest)
+        assert here.ask("SET", "k", what) == b"k"
+
+    async def body(here: Node) -> None:
+        await here.primitive.ensure(item())
+        for key in ("k", "l"):
+            here.ask("SET", key, "v")
+        await refused(here, "holds 2 keys, and is to hold at most 1", keys_max=1)
+        with Tenant(here.web, network().services[0].address4) as tenant:
+            for number in range(3):
+                tenant("SET", f"large{number}", "x" * MIB)
+        less = f"bytes, and is to hold at most {2 * MIB}"
+        await refused(here, less, disk_bytes=2 * MIB)
+
+        fits = await here.primitive.ensure(item(keys_max=5, disk_bytes=6 * MIB))
+        assert (fits.condition, fits.facts["keys"]) == ("running", 5)
+        assert here.ask("GET", "k") == less.encode()
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_more_than_its_disk_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It grows into what nobody was promised, to the byte; beyond that all goes on as before."""
+
+    async def body(here: Node) -> None:
+        other = zdb.Reservation(name="other", disk_bytes=30 * MIB, places={})
+        await here.primitive.ensure(item())
+        await here.made[0].device.ensure(other)
+        here.ask("SET", "k", "v")
+        promised = sum(
+            held.disk_bytes_max - held.disk_bytes
+            for held in (await here.made[0].device.observe()).values()
+        )
+        disk = SimpleNamespace(free=promised + 50 * MIB)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: disk)
+        before = await here.held()
+        with pytest.raises(errors.Conflict) as caught:
+            await here.primitive.ensure(item(disk_bytes=150 * MIB + 1))
+        assert (caught.value.code, caught.value.where) == ("TFG-4025", "data")
+        assert f"by {50 * MIB + 1} bytes, and its disk has {50 * MIB}" in caught.value.what
+        assert await here.held() == before
+        seen = await here.seen(item())
+        assert (seen.condition, seen.digest) == ("running", item().digest)
+        assert here.ask("GET", "k") == b"v"
+
+        assert (await here.primitive.ensure(item(disk_bytes=150 * MIB))).condition == "running"
+        disk.free = 0
+        assert (await here.primitive.ensure(item(disk_bytes=150 * MIB))).condition == "running"
+        assert (await here.primitive.ensure(item(disk_bytes=90 * MIB))).condition == "running"
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_change_cut_before_it_was_written_down_is_mended(tmp_path: Path) -> None:
+    """With the device changed and the note missing it is seen as what it was, until ensured."""
+
+    async def body(here: Node) -> None:
+        larger = item(disk_bytes=200 * MIB)
+        await here.primitive.ensure(item())
+        here.ask("SET", "k", "v")
+        here.store.fail_writes = True
+        with pytest.raises(errors.Failed):
+            await here.primitive.ensure(larger)
+        here.store.fail_writes = False
+        here.again()
+        seen = await here.seen(item())
+        assert (seen.digest, seen.facts["disk_bytes"]) == (item().digest, 200 * MIB)
         assert (seen.condition, seen.facts["reason"]) == (
             "broken", "its limits are not those agreed",
         )  # fmt: skip
+        mended = await here.primitive.ensure(larger)
+        assert (mended.condition, mended.digest) == ("running", larger.digest)
         assert here.ask("GET", "k") == b"v"
-        assert (await here.primitive.ensure(item())).condition == "running"
 
     on_node(tmp_path, body)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 from collections.abc import Mapping
+from typing import cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +16,16 @@ from hypothesis import strategies as st
 from tests.zos import scenes
 from tests.zos.scenes import CONTRACT, MIB, NODE, OTHER, case, key, known, observed_all, receipt
 from tfgrid.agents.zos.core0 import items, plan
+from tfgrid.agents.zos.core0.outbox import Outbox
+from tfgrid.agents.zos.core0.steps import Hands
+from tfgrid.agents.zos.core0.view import Times, cases
 from tfgrid.core import host, limits
+from tfgrid.core.clock import SystemClock
 from tfgrid.core.host import ItemKey, MemoryHost, Observed
+from tfgrid.core.log import Log
+from tfgrid.core.store import MemoryStore
 from tfgrid.core.units import Capacity
+from tfgrid.ledger import bcdb
 from tfgrid.ledger import contract as contracts
 
 SHOP = scenes.proposal(scenes.container(), scenes.namespace())
@@ -23,6 +33,10 @@ SAID = scenes.accepted | {
     name: receipt(name, "running") for name in ("web", "page", "data")
 }  # fmt: skip
 DATA = key("zdb", "data")
+LARGER = scenes.proposal(scenes.container(), scenes.namespace(disk_bytes=200 * MIB))
+WAS = {"disk_bytes": 100 * MIB, "keys_max": 1_000_000}
+IS = {"disk_bytes": 200 * MIB, "keys_max": 1_000_000}
+TROUBLES = {f"item zdb {DATA.name}": "TFG-4025 there is no room"}
 
 
 def _running(stage: plan.Stage = "run", **fields: object) -> plan.Case:
@@ -100,11 +114,10 @@ def test_it_waits_for_its_network_and_nothing_for_it() -> None:
 
 def test_a_changed_specification_is_changed_in_place() -> None:
     """A larger quota is an Ensure of the same item: never a Remove, never a Remove and a make."""
-    larger = scenes.proposal(scenes.container(), scenes.namespace(disk_bytes=200 * MIB))
     there = observed_all(_running())
     before = scenes.items_of(_running(), "zdb")[0].digest
 
-    steps = _steps(_running(proposal=larger), there)
+    steps = _steps(_running(proposal=LARGER), there)
 
     (step,) = (s for s in steps if isinstance(s, plan.Ensure) and s.item.key == DATA)
     assert items.spec_of(step.item, items.ZdbSpec).workload.disk_bytes == 200 * MIB
@@ -218,8 +231,122 @@ def test_a_trouble_is_told_with_its_reason() -> None:
 def test_the_note_says_why() -> None:
     """The status of a node has the reason why a namespace is not as agreed."""
     there = _changed(observed_all(_running()), condition="broken", facts={"reason": "no disk"})
-    notes = plan.plan(known(_running(), observed=there)).notes
-    assert [(n.condition, n.reason) for n in notes if n.key == DATA] == [("broken", "no disk")]
+    assert _note(_running(), there) == ("broken", "no disk")
+    assert _note(_updated(), observed_all(_running())) == ("running", "is not yet as agreed last")
+
+
+def _note(the_case: plan.Case, there: Mapping[ItemKey, Observed]) -> tuple[str, str]:
+    notes = plan.plan(known(the_case, observed=there)).notes
+    ((condition, reason),) = ((n.condition, n.reason) for n in notes if n.key == DATA)
+    return condition, reason
+
+
+# What is told of an update
+
+
+def _updated(said: contracts.ReceiptState | None = "running", **fields: object) -> plan.Case:
+    """The case once a larger namespace is in force; the ledger waits to hear of it."""
+    words = {name: word for name, word in SAID.items() if name != "data"}
+    if said is not None:
+        words["data"] = receipt("data", said)
+    given = {"proposal": LARGER, "said": words, "unsettled": frozenset({"data"})} | fields
+    return _running(**given)  # type: ignore[arg-type]
+
+
+def _says(steps: tuple[plan.Step, ...]) -> list[plan.Say]:
+    return [step for step in steps if isinstance(step, plan.Say)]
+
+
+@pytest.mark.parametrize("said", [None, "running", "failed"])
+@pytest.mark.parametrize("condition", ["running", "broken"])
+def test_while_it_is_changed_nothing_is_told(
+    said: contracts.ReceiptState | None, condition: host.Condition
+) -> None:
+    """Neither that it runs as it was, nor that it is broken for a moment; it is ensured."""
+    facts = WAS | {"reason": "its limits are not those agreed"}
+    there = _changed(observed_all(_running()), condition=condition, facts=facts)
+
+    (step,) = _steps(_updated(said), there)
+
+    assert isinstance(step, plan.Ensure)
+    assert items.spec_of(step.item, items.ZdbSpec).workload.disk_bytes == 200 * MIB
+
+
+@pytest.mark.parametrize("condition", ["running", "broken"])
+def test_a_change_that_fails_is_told_once(condition: host.Condition) -> None:
+    """The reason is told with the limits that are set, though it may run; the node tries on."""
+    there = _changed(observed_all(_running()), condition=condition, facts=WAS)
+
+    steps = _steps(_updated(), there, troubles=TROUBLES)
+
+    (told,) = _says(steps)
+    assert (told.workload, told.state, told.reasons) == ("data", "failed", tuple(TROUBLES.values()))
+    assert told.observed is not None and told.observed.facts == WAS
+    assert _ensured(steps) == {DATA}
+    again = _steps(_updated("failed"), there, troubles=TROUBLES)
+    assert _says(again) == [] and _ensured(again) == {DATA}
+
+
+@pytest.mark.parametrize("said", ["running", "failed"])
+def test_as_agreed_is_told_with_the_new_limits(said: contracts.ReceiptState) -> None:
+    """Once it is as agreed the ledger hears that it runs, also if it heard so before."""
+    there = _changed(observed_all(_updated()), facts=IS)
+
+    (step,) = _steps(_updated(said), there)
+
+    assert isinstance(step, plan.Say) and step.observed is not None
+    assert (step.workload, step.state, step.observed.facts) == ("data", "running", IS)
+    assert _steps(_updated(unsettled=frozenset()), there) == ()
+
+
+def test_what_would_not_settle_is_not_told() -> None:
+    """A receipt with other limits leaves the update open, so it would be said for ever."""
+    for facts in (WAS, IS | {"keys_max": 5}, {}):
+        there = _changed(observed_all(_updated()), facts=facts)
+        assert _steps(_updated(), there) == ()
+
+
+def test_an_update_is_settled_with_one_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From open over waiting in the outbox to settled in the ledger: said once, by the view."""
+    outbox = Outbox(MemoryStore(), Log("zos", stream=io.StringIO()))
+    hands = Hands(host=MemoryHost(Capacity()), outbox=outbox, clock=SystemClock())
+    there = _changed(observed_all(_updated()), facts=IS)
+    state = _state(*SAID.values(), unsettled=("data", "far"))
+
+    def steps() -> tuple[plan.Step, ...]:
+        monkeypatch.setattr(contracts, "contracts_of_node", lambda *_: (state,))
+        times = Times(clock_ms=1, head_ms=1, order_time_ms=1)
+        (the_case,) = cases(cast("bcdb.View", None), NODE, times, outbox)
+        assert the_case.unsettled <= {"data"}
+        return _steps(dataclasses.replace(the_case, endpoints=scenes.endpoints()), there)
+
+    outbox.put(receipt("data", "running"))  # It was to say so of the version before.
+    assert steps() == ()
+    outbox._forget(*outbox._waiting)
+    (step,) = steps()
+    asyncio.run(hands.do(step))
+    (waiting,) = outbox
+    assert (waiting.limits.disk_bytes, waiting.limits.keys_max) == tuple(IS.values())
+    assert steps() == ()
+
+    outbox._forget(*outbox._waiting)
+    state = _state(*{**SAID, "data": waiting}.values(), unsettled=("far",))
+    assert steps() == ()
+
+
+def _state(*said: contracts.Receipt, unsettled: tuple[str, ...]) -> contracts.ContractState:
+    """A contract that runs at its second version."""
+    tally = contracts.Tally(needed=0, approved=0, rejected=0, votes=(), waiting=(), until=0)
+    agreement = msgspec.structs.replace(LARGER.agreement, version=2)
+    return contracts.ContractState(
+        contract=CONTRACT, position=0, subject=scenes.IMAGE.digest, phase="running", since=0,
+        proposal=msgspec.structs.replace(LARGER, agreement=agreement), reason="", proposed_at=0,
+        approved_at=0, accepted_at=0, admission_deadline=0, deploy=tally, delete=tally,
+        receipts=tuple(
+            contracts.ReceiptFact(node=NODE, receipt=r, at=0, position=0) for r in said
+        ),
+        unsettled=unsettled,
+    )  # fmt: skip
 
 
 # Admission

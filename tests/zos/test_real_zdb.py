@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -45,6 +46,9 @@ workloads:
     disk: 16MiB
     arguments: ["sleep 100000"]
 """
+
+# Without approvers, so that the owner's signature suffices for each version.
+OWNED = re.sub(r"policy:\n(  .*\n)+", "", STORED).replace("name: stored", "name: owned")
 
 
 class Stored:
@@ -91,23 +95,25 @@ class Stored:
         return fact.receipt
 
 
-async def stored(here: Ground, *, name: str = "stored") -> Stored:
+async def stored(here: Ground, text: str = STORED, *, name: str = "stored") -> Stored:
     """Order a namespace with a container, and wait until both run."""
     before = here.workload_pids()
-    identifier = await here.order_of(STORED, {}, name=name, salt=SALT)
+    identifier = await here.order_of(text, {}, name=name, salt=SALT)
     await here.phase(identifier, "running")
     (container,) = here.workload_pids() - before
     return Stored(here, identifier, container)
 
 
-def on_ground(directory: Path, body: Callable[[Ground, Stored], Awaitable[None]]) -> None:
+def on_ground(
+    directory: Path, body: Callable[[Ground, Stored], Awaitable[None]], text: str = STORED
+) -> None:
     """Run a test on a node with one contract that runs; nothing of it is left afterwards."""
 
     async def run() -> None:
         async with ground(directory) as here:
             here.spawn()
             await here.open_farm()
-            await body(here, await stored(here))
+            await body(here, await stored(here, text))
         assert here.residue() == []
         assert servers(here) == set()
 
@@ -164,6 +170,55 @@ def test_reserved_used_and_removed(tmp_path: Path) -> None:
         assert list((here.node_directory / "state/zdb").glob("**/*.*")) == []
 
     on_ground(tmp_path, body)
+
+
+def test_grows_and_shrinks_in_place(tmp_path: Path) -> None:
+    """Each later version is carried out under the open connection, and told with its limits."""
+
+    async def resized(here: Ground, mine: Stored, disk_bytes: int) -> list[contract.Receipt]:
+        before = len(here.receipts(mine.id, "data"))
+        view, now_ms, size = (
+            here.ledger.reader().view,
+            here.ledger.now_ms(),
+            here.ledger.head[1].size,
+        )
+        resize = contract.Resize(workload="data", disk_bytes=disk_bytes)
+        update = contract.plan_update(view, mine.id, resize, now_ms=now_ms, size=size)
+        await here.submit("a", "contract.propose", update.proposal)
+        assert here.state(mine.id).unsettled == ("data",)
+        await here.until(lambda: len(here.receipts(mine.id, "data")) > before, "something is told")
+        return here.receipts(mine.id, "data")[before:]
+
+    async def body(here: Ground, mine: Stored) -> None:
+        servers_before = servers(here)
+        with Tenant(mine.netns, mine.address) as tenant:
+            assert tenant("SET", "kept", "kept") == b"kept"
+            for disk_bytes in (64 * MIB, 16 * MIB):
+                (told,) = await resized(here, mine, disk_bytes)
+                assert (told.state, told.limits.disk_bytes) == ("running", disk_bytes)
+                assert (told.limits.keys_max, told.reasons) == (100, ())
+                assert here.state(mine.id).unsettled == ()
+                assert here.nodes()[0].reserved.ssd_bytes == disk_bytes + 16 * MIB
+                assert tenant("GET", "kept") == b"kept"
+            for number in range(5):
+                assert tenant("SET", f"large{number}", "x" * MIB) == f"large{number}".encode()
+
+            (told,) = await resized(here, mine, 4 * MIB)
+            assert (told.state, told.limits.disk_bytes) == ("failed", 16 * MIB)
+            assert "TFG-4026" in told.reasons[0]
+            assert here.state(mine.id).unsettled == ("data",)
+            assert here.nodes()[0].reserved.ssd_bytes == (16 + 16) * MIB
+            assert tenant("SET", "more", "more") == b"more"
+
+            (told,) = await resized(here, mine, 8 * MIB)
+            assert (told.state, told.limits.disk_bytes) == ("running", 8 * MIB)
+            assert tenant("GET", "kept") == b"kept"
+        await asyncio.sleep(1)
+        assert len(here.receipts(mine.id, "data")) == 5
+        assert here.state(mine.id).phase == "running"
+        assert servers(here) == servers_before
+
+    on_ground(tmp_path, body, OWNED)
 
 
 def test_the_server_dies_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:

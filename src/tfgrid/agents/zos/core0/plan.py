@@ -11,6 +11,8 @@ Invariants, each with its test:
   - an `Ensure` of a network, zdb namespace, container or route exists only for a case in stage run;
   - a zdb namespace is removed only for a case in stage remove, and never to be made anew: another
     specification changes it in place;
+  - while a namespace is changed nothing is said of it, but that the change fails, once; when it is
+    as agreed that is said, once, if the ledger waits for it;
   - nothing is accepted, started or said by a node that halted or has not read to the head;
   - nothing is accepted by a node whose head is stale;
   - a refusal carries every reason, not the first;
@@ -58,8 +60,9 @@ class Case:
 
     `owes_end` says that the ledger waits for this node to say that it removed all. `said` is the
     latest receipt of this node for each workload ("" for its part as a whole), those still in the
-    outbox included. `endpoints` are of every node that accepted. `why` explains the stage to
-    people.
+    outbox included. `unsettled` are its namespaces that an update changed, and of which the ledger
+    waits to hear, as nothing in the outbox will tell it, that they are as agreed. `endpoints` are
+    of every node that accepted. `why` explains the stage to people.
     """
 
     contract: ContractId
@@ -68,6 +71,7 @@ class Case:
     why: str = ""
     owes_end: bool = False
     said: Mapping[str, contracts.Receipt] = field(default_factory=dict)
+    unsettled: frozenset[str] = frozenset()
     endpoints: Mapping[NodeId, tuple[contracts.Endpoint, ...]] = field(default_factory=dict)
 
 
@@ -326,7 +330,11 @@ def _run_item(case: Case, item: Item, wanted: tuple[Item, ...], known: Known) ->
     if there and another and there.condition != "prepared" and item.key.kind != "zdb":
         yield Remove(item.key)
         return
-    yield from _tell(case, item, there, _trouble(item, wanted, known))
+    trouble = _trouble(item, wanted, known)
+    if there and another and item.key.kind == "zdb":
+        yield from _tell_changing(case, item, there, trouble)
+    else:
+        yield from _tell(case, item, there, trouble)
     running = there is not None and there.condition == "running"
     if (another or not running) and not _waits_for(item, wanted, known.observed):
         yield Ensure(item)
@@ -336,9 +344,9 @@ def _tell(case: Case, item: Item, there: Observed | None, trouble: str) -> Itera
     """What the ledger should know of a workload: each turn once."""
     if item.key.kind not in {"zdb", "container", "route"}:
         return
-    workload = item.key.name.partition("/")[2]
-    said = case.said[workload].state if workload in case.said else ""
-    if there and there.condition == "running" and said != "running":
+    workload, said = _said(case, item)
+    settles = there is not None and workload in case.unsettled and _as_agreed(item, there)
+    if there and there.condition == "running" and (said != "running" or settles):
         yield Say(case.contract, workload, "running", there, image=_image_of(item))
     elif there and there.condition == "ended" and said == "running":
         code = there.facts.get("exit_code", "unknown")
@@ -349,6 +357,32 @@ def _tell(case: Case, item: Item, there: Observed | None, trouble: str) -> Itera
         yield Say(case.contract, workload, "failed", reasons=reasons)
     elif trouble and said != "failed" and not (there and there.condition == "running"):
         yield Say(case.contract, workload, "failed", reasons=(trouble,))
+
+
+def _tell_changing(case: Case, item: Item, there: Observed, trouble: str) -> Iterator[Step]:
+    """What the ledger should know of a namespace that is not yet as agreed: that it will not be.
+
+    It may run on as it was, so the limits that are set are told with the reason.
+    """
+    workload, said = _said(case, item)
+    if trouble and said != "failed":
+        yield Say(case.contract, workload, "failed", there, reasons=(trouble,))
+
+
+def _said(case: Case, item: Item) -> tuple[str, str]:
+    """An item's workload, and the last word on it, if there was any."""
+    workload = item.key.name.partition("/")[2]
+    return workload, case.said[workload].state if workload in case.said else ""
+
+
+def _as_agreed(item: Item, there: Observed) -> bool:
+    """Whether a namespace's limits, as read back, are those of its specification.
+
+    Only with these a receipt settles an update; another would be said again and again.
+    """
+    agreed = itemsof.spec_of(item, itemsof.ZdbSpec).workload
+    limits_set = (there.facts.get("disk_bytes"), there.facts.get("keys_max"))
+    return limits_set == (agreed.disk_bytes, agreed.keys_max)
 
 
 def _trouble(item: Item, wanted: tuple[Item, ...], known: Known) -> str:
@@ -395,6 +429,9 @@ def _notes(case: Case, wanted: tuple[Item, ...], known: Known) -> Iterator[Note]
         if there and there.digest == item.digest:
             reason = str(there.facts.get("reason", "")) if there.condition == "broken" else ""
             yield Note(item.key, case.contract, there.condition, reason)
+            continue
+        if there and item.key.kind == "zdb":
+            yield Note(item.key, case.contract, there.condition, "is not yet as agreed last")
             continue
         missing = _waits_for(item, wanted, known.observed)
         reason = f"needs {', '.join(f'{k.kind} {k.name[:10]}' for k in missing)}" if missing else ""

@@ -66,6 +66,7 @@ def _case(
 ) -> Case:
     written = {f.receipt.workload: f.receipt for f in state.receipts if f.node == node}
     said = {**written, **waiting}
+    mine = frozenset(a.workload for a in state.proposal.placement.assignments if a.node == node)
     ended = contracts.Receipt(contract=state.contract, placement=0, workload="", state="ended")
     whole = said.get("")
     over = whole is not None and whole.state == "ended"
@@ -76,6 +77,7 @@ def _case(
         why=state.reason or state.phase,
         owes_end=not over and contracts.receipt_allowed(state, node, ended),
         said=said,
+        unsettled=(mine & frozenset(state.unsettled)) - waiting.keys(),
         endpoints={
             f.node: f.receipt.endpoints
             for f in state.receipts

@@ -7,6 +7,10 @@ What a namespace holds cannot be made again. So it is changed in place, whatever
 specification is another; the device it was made on is written down, and where that device does not
 have it any more nothing is made in its place: that is told, until the device is back or the
 contract over.
+
+A change that its disk has no room for, or that leaves no room for what it holds, is refused before
+anything is touched. It is written down after it is made: until then the namespace is seen as what
+it was.
 """
 
 from __future__ import annotations
@@ -106,16 +110,23 @@ class NamespacesOfNode:
             errors.NotFound: TFG-3404, its network is not there; TFG-4023, its data is not where it
                 was.
             errors.MachineLacks: TFG-4024, no disk of that class.
+            errors.Conflict: TFG-4025, its disk has no room for so much more; TFG-4026, it holds
+                more than it may; nothing was changed.
             errors.GridError: what `zdb.Device.ensure` raises.
 
         """
         label = namespace_label(item.key.name)
-        self._memo.keep(label, item)
+        if self._memo.get(label) is None:
+            self._memo.keep(label, item)
         spec = items.spec_of(item, items.ZdbSpec)
         disk = await self._home(label, spec.workload)
         network = await self._network(spec)
+        there = await self._as_it_was(label, item, disk, network)
+        if label in there:
+            _check_change(spec.workload, there[label], _room(disk, list(there.values())))
         await disk.device.ensure(reservation(item, self._networks, network))
         self._store.write(_HOMES + label, str(disk.path).encode())
+        self._memo.keep(label, item)
         found = (await disk.device.observe()).get(label)
         return self._observed(label, found, {network.id: network})
 
@@ -166,6 +177,16 @@ class NamespacesOfNode:
             )
         return max(fitting, key=lambda disk: _room(disk, [h for d, _, h in there if d is disk]))
 
+    async def _as_it_was(
+        self, label: str, item: host.Item, disk: Disk, network: znet.NetworkSeen
+    ) -> Mapping[str, zdb.Held]:
+        """What a disk holds before a change; only what is served is known, so it is served."""
+        there, was = await disk.device.observe(), self._memo.get(label)
+        if was is None or was == item or label not in there or there[label].serving:
+            return there
+        await disk.device.ensure(reservation(was, self._networks, network))
+        return await disk.device.observe()
+
     def _observed(
         self, label: str, held: zdb.Held | None, seen: Mapping[str, znet.NetworkSeen]
     ) -> host.Observed:
@@ -187,6 +208,31 @@ def _room(disk: Disk, there: Sequence[zdb.Held]) -> int:
     """Bytes of a disk that nobody was promised."""
     promised = sum(max(0, held.disk_bytes_max - held.disk_bytes) for held in there)
     return shutil.disk_usage(disk.path).free - promised
+
+
+def _check_change(asked: contracts.ZdbNamespace, held: zdb.Held, room: int) -> None:
+    """Hold that a namespace can become what is asked.
+
+    Raises:
+        errors.Conflict: TFG-4025, TFG-4026.
+
+    """
+    growth = asked.disk_bytes - held.disk_bytes_max
+    if held.disk_bytes_max and growth > max(0, room):
+        raise errors.Conflict(
+            "TFG-4025", f"the namespace is to grow by {growth} bytes, and its disk has "
+            f"{max(0, room)} that nobody was promised",
+            where=asked.name, hint="ask for less, or wait until others give room back",
+        )  # fmt: skip
+    for what, wanted, now, limit in (
+        ("bytes", asked.disk_bytes, held.disk_bytes, held.disk_bytes_max),
+        ("keys", asked.keys_max, held.keys, held.keys_max),
+    ):
+        if wanted < min(now, limit):
+            raise errors.Conflict(
+                "TFG-4026", f"the namespace holds {now} {what}, and is to hold at most {wanted}",
+                where=asked.name, hint=f"remove keys, or ask for at least {now} {what}",
+            )  # fmt: skip
 
 
 def _fault(
