@@ -196,6 +196,8 @@ def test_it_waits_for_those_who_approved(agreed: Notes) -> None:
     """The version before goes on; `show` and `why` say who is asked, `sign` signs the update."""
     told = agreed.update("--disk", "2GiB", "--yes")
     assert told.exit_code == 10, told.stderr
+    assert "version 2 waits for approvals, 0/2" in told.stdout
+    assert "was 1 GiB on ssd" in told.stderr
     assert f"tfgrid contract sign {agreed.name} --as budget" in told.stderr
     shown = agreed.shown()
     assert shown["version"] == 1 and shown["update"]["approved"] == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -22,8 +22,9 @@ __all__ = [
     "contracts_text",
     "plan_answer",
     "plan_text",
+    "update_text",
     "updated_answer",
-    "updated_text",
+    "updating_text",
     "urls",
 ]
 
@@ -167,7 +168,7 @@ def contract_text(settings: Settings, answer: answers.Contract) -> str:
             ("price", f"{units.money_text(answer.price_per_day)} per day"),
             ("valid", f"until {answer.valid_until}"),
             ("answers at", "  ".join(answer.urls)),
-            ("update", _update_text(answer.update) if answer.update else ""),
+            ("update", _waiting_text(answer.update) if answer.update else ""),
         ]
     )
     rows = [
@@ -178,7 +179,7 @@ def contract_text(settings: Settings, answer: answers.Contract) -> str:
     return f"{facts}\n\n{render.table(settings, columns, rows)}"
 
 
-def _update_text(update: answers.Updated) -> str:
+def _waiting_text(update: answers.Updated) -> str:
     asked = ", ".join(f"{a.name} {a.decision or 'not yet'}" for a in update.approvers)
     changes = "\n".join(f"{row.workload}: {row.asks}" for row in update.rows)
     head = f"version {update.version} waits for approvals: {update.approved}/{update.needed}"
@@ -233,16 +234,20 @@ def _update_rows(
     return rows
 
 
-_UPDATE_STATES: Final = {
-    "planned": "planned",
-    "waiting": "waits for approvals; the version before goes on",
-    "in force": "in force; its nodes have not all said that they changed it",
-    "settled": "in force, and its nodes have changed it",
-}
+def update_text(answer: answers.Updated) -> str:
+    """How far an update has come."""
+    head = f"{answer.name} is at version {answer.version}"
+    if answer.state == "waiting":
+        count = f"{answer.approved}/{answer.needed}"
+        head = f"{answer.name}: version {answer.version} waits for approvals, {count}, and the "
+        return f"{head}version before goes on\n  sha256:{answer.subject}"
+    if answer.state == "settled":
+        return f"{head}, and its nodes have changed what it changes"
+    return f"{head}; its nodes have not all changed what it changes yet"
 
 
-def updated_text(settings: Settings, answer: answers.Updated) -> str:
-    """An update for people: each namespace as it will be, and below as it was."""
+def updating_text(settings: Settings, answer: answers.Updated) -> str:
+    """An update before it is registered: each namespace as it will be, and below as it was."""
     rows = []
     for row in answer.rows:
         rows.append((f"~ {row.workload}", row.node, units.money_text(row.price_per_day), row.asks))
@@ -254,7 +259,6 @@ def updated_text(settings: Settings, answer: answers.Updated) -> str:
             ("price", f"{price} per day for the whole contract, cap {cap}"),
             ("needs", f"{answer.approved}/{answer.needed}  {asked}" if asked else "the owner"),
             ("update", f"sha256:{answer.subject}"),
-            ("state", _UPDATE_STATES[answer.state]),
         ]
     )
     head = f"UPDATE  {answer.name}  to version {answer.version}"

@@ -57,10 +57,11 @@ def update(
         history=history or None,
     )  # fmt: skip
     answer = asyncio.run(_update(settings, name, resize, wait=wait))
-    show(settings, answer, lambda a: portrait.updated_text(settings, a))
     if settings.dry_run:
+        show(settings, answer, lambda a: portrait.updating_text(settings, a))
         say(settings, "this is what would be registered; nothing was")
         return
+    show(settings, answer, portrait.update_text)
     if answer.state == "waiting":
         hints(settings, *(f"tfgrid contract sign {answer.name} --as {who}"
                           for who in answer.asked[:2]))  # fmt: skip
@@ -83,7 +84,7 @@ async def _update(
         if settings.dry_run:
             return planned
         if not settings.json and not settings.quiet:
-            say(settings, portrait.updated_text(settings, planned))
+            say(settings, portrait.updating_text(settings, planned))
         confirm(settings, "Register it?")
         ordering = threebot.Ordering(session.follower, await session.author(), session.clock)
         state = await ordering.propose(plan)
