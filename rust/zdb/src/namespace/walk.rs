@@ -189,10 +189,12 @@ impl<D: Disk> Namespace<D> {
         };
         while at.place.file >= self.manifest.first {
             let file = at.place.file;
+            // One that does not lead backward is no better than none: a walk has to end.
             let chained = match at.search {
                 None => self.previous_offset(at.place, here.as_ref()),
                 Some(_) => None,
-            };
+            }
+            .filter(|offset| *offset < at.place.offset);
             let mut before = chained.map(|offset| Place { file, offset });
             here = match before.filter(|place| place.offset > 0) {
                 Some(place) => self.readable(place, &mut scratch)?,
