@@ -13,6 +13,8 @@ pub const ALIGN: u32 = 8;
 pub const SEGMENT_HEADER_BYTES: u32 = 64;
 /// Bytes before the key of a record.
 pub const RECORD_HEADER_BYTES: usize = 32;
+/// No count, size or id comes near this: whatever says so is damage, and sums of them stay numbers.
+pub const COUNT_END: u64 = 1 << 60;
 /// Bytes before each run of records in a compacted data file.
 pub const RUN_HEADER_BYTES: usize = 16;
 
@@ -115,7 +117,8 @@ impl SegmentHeader {
         let whole = bytes.len() >= SEGMENT_HEADER_BYTES as usize
             && bytes[..8] == *SEGMENT_MAGIC
             && crc32c::crc32c(&bytes[..60]) == u32_at(bytes, 60)
-            && u32_at(bytes, 8) == VERSION;
+            && u32_at(bytes, 8) == VERSION
+            && u64_at(bytes, 40) < COUNT_END;
         if !whole {
             return None;
         }

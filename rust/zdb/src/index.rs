@@ -7,7 +7,7 @@
 use std::io;
 
 use crate::canary::{sings, Canary};
-use crate::format::{mode_byte, u32_at, u64_at, Uid, VERSION};
+use crate::format::{mode_byte, u32_at, u64_at, Uid, COUNT_END, VERSION};
 use crate::table::Location;
 use crate::{DiskFile, Mode, Place};
 
@@ -150,6 +150,9 @@ impl<F: DiskFile> Index<F> {
             return Ok(None);
         }
         let first_id = u64_at(&buffer, 16);
+        if first_id >= COUNT_END {
+            return Ok(None);
+        }
         let (mut number, mut totals, mut clean) = (1u64, None, true);
         let mut index = Self {
             handle,
@@ -491,7 +494,9 @@ fn seal(page: &mut [u8; PAGE_BYTES], seed: u32, number: u64) {
 }
 
 fn is_good(page: &[u8], seed: u32, number: u64) -> bool {
-    page_crc(page, seed, number) == u32_at(page, 0) || sings(Canary::Unchecked)
+    // The first page has no totals.
+    let plausible = number == 0 || [8, 16, 24].iter().all(|&at| u64_at(page, at) < COUNT_END);
+    plausible && (page_crc(page, seed, number) == u32_at(page, 0) || sings(Canary::Unchecked))
 }
 
 /// Write everything, going on after a short write as long as something is written.

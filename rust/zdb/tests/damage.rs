@@ -308,3 +308,28 @@ fn a_commit_is_two_calls() {
     assert!(engine.commit(0).is_empty());
     assert_eq!(disk.calls() - calls, 2);
 }
+
+/// With good checksums too: an index that counts more than there can be is made anew.
+#[test]
+fn totals_that_cannot_be_are_damage() {
+    for field in [8, 16, 24] {
+        let (folder, _) = prepare(true);
+        let data = std::fs::read(folder.file("data", "d0")).unwrap();
+        let seed = crc32c::crc32c_append(crc32c::crc32c(&data[16..32]), &0u32.to_le_bytes());
+        edit(&folder.file("index", "i0"), |bytes| {
+            let pages = bytes.chunks_mut(4096).enumerate().skip(1);
+            for (number, page) in pages.filter(|(_, page)| page.len() == 4096) {
+                page[field..field + 8].fill(0xff);
+                let seed = crc32c::crc32c_append(seed, &(number as u64).to_le_bytes());
+                let crc = crc32c::crc32c_append(seed, &page[4..]);
+                page[..4].copy_from_slice(&crc.to_le_bytes());
+            }
+        });
+        let (outcome, losses) = restart(&folder);
+        assert_eq!(outcome, FULL);
+        assert!(losses.iter().all(|loss| !loss.lost) && !losses.is_empty());
+        let (mut engine, _) = folder.user();
+        let payloads = u64::from(KEYS) * value(0).len() as u64 + 1;
+        assert_eq!(of(&mut engine).stats().payload_bytes, payloads);
+    }
+}

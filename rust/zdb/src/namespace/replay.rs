@@ -2,7 +2,7 @@
 
 use super::Namespace;
 use crate::canary::{sings, Canary};
-use crate::format::{RecordHeader, RECORD_HEADER_BYTES};
+use crate::format::{RecordHeader, COUNT_END, RECORD_HEADER_BYTES};
 use crate::index::{is_some, Entry, Index, Totals, NOWHERE};
 use crate::table::{Class, Location};
 use crate::{Direction, Disk, Error, Mode, Place, Result, Scratch, KEY_BYTES_MAX};
@@ -28,7 +28,8 @@ impl<D: Disk> Namespace<D> {
             false => NOWHERE,
         };
         let id = <[u8; 8]>::try_from(key).map(u64::from_le_bytes);
-        if let (Mode::Sequential, Ok(id)) = (self.manifest.mode, id) {
+        let id = id.ok().filter(|id| *id < COUNT_END);
+        if let (Mode::Sequential, Some(id)) = (self.manifest.mode, id) {
             // Also of ids that are only updated or deleted here: their making may have been torn.
             let made = !meta.parent.is_some() && !meta.deleted;
             let least = if made { id } else { id + 1 };
@@ -37,7 +38,7 @@ impl<D: Disk> Namespace<D> {
             }
         }
         let mut entry = self.index_entry(location, parent, hash);
-        if let (Ok(id), false, false) = (id, meta.parent.is_some(), meta.deleted) {
+        if let (Some(id), false, false) = (id, meta.parent.is_some(), meta.deleted) {
             if self.manifest.mode == Mode::Sequential {
                 entry.mark = id as u32;
             }
