@@ -276,7 +276,7 @@ def deaf(patch: Patch) -> None:
 
 first_seed: dict[Canary, int] = {
     hasty: 1, alone: 1, light: 1, greedy: 1, forgiving: 3, credulous: 3, careless: 11, busy: 1,
-    reordering: 1, rolled_back: 1, unsigned: 2, early: 1, forgetful: 2, amnesic: 3, timid: 7,
+    reordering: 1, rolled_back: 1, unsigned: 2, early: 1, forgetful: 2, amnesic: 15, timid: 7,
     trusting_its_clock: 88, wasteful: 1, fleeting: 1, untidy: 1, silent: 1, deaf: 1,
     premature: 1, mute: 5,
 }  # fmt: skip
