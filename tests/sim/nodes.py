@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 from collections.abc import Mapping
 from functools import cache, partial
@@ -44,6 +45,10 @@ class Judge(Protocol):
         """An item was really started."""
         ...
 
+    def changed(self, node: SimNode, key: ItemKey) -> None:
+        """A namespace that was served got other limits."""
+        ...
+
     def vanished(self, node: SimNode, key: ItemKey) -> None:
         """The node removed an item that ran."""
         ...
@@ -77,9 +82,15 @@ class SimHost(MemoryHost):
         await self._fault("ensure", item.key)
         if item.key.kind == "container":
             self._recheck(items.spec_of(item, items.ContainerSpec).workload.image)
-        count = len(self.starts)
+        before, count = self.items.get(item.key), len(self.starts)
         made = await super().ensure(item)
-        if len(self.starts) > count:
+        if len(self.starts) == count:
+            return made
+        if item.key.kind == "zdb":
+            made = self.items[item.key] = dataclasses.replace(made, facts=_limits(item))
+        if item.key.kind == "zdb" and before is not None and before.condition == "running":
+            self._node.judge.changed(self._node, item.key)
+        else:
             self._node.judge.started(self._node, item)
         return made
 
@@ -106,6 +117,12 @@ class SimHost(MemoryHost):
             raise errors.VerificationFailed("TFG-3231", "a chunk differs", where=key.name)
         if self._rng.chance(self.fail):
             raise errors.Failed("TFG-3001", f"the machine would not {verb}", where=key.name)
+
+
+def _limits(item: Item) -> Mapping[str, int]:
+    """What is read back of a namespace that was made or changed."""
+    wanted = items.spec_of(item, items.ZdbSpec).workload
+    return {"disk_bytes": wanted.disk_bytes, "keys_max": wanted.keys_max}
 
 
 class _Strict(io.StringIO):

@@ -5,6 +5,7 @@ approvals, and who accepted from signed receipts. A promise that is broken raise
 promise's number.
 
 1. Nothing starts but what a contract gave to that node, with quorum and all acceptances in the log.
+   A namespace is as large as one of the versions that had quorum.
 2. Nothing unverified runs: a container starts only on an image verified under its agreed signer.
 3. Doing it twice changes nothing: an item starts again only after it ended, went or lost power.
 4. What was acknowledged stays: an entry whose author got an answer is at its place for ever.
@@ -51,10 +52,13 @@ class Facts:
     keys: dict[NodeId, set[str]] = field(default_factory=dict)
     approved_at: int = 0
     said: dict[tuple[IdentityId, str], contract.Receipt] = field(default_factory=dict)
+    update: contract.Proposal | None = None
+    before: list[contract.Proposal] = field(default_factory=list)
 
     def quorum(self, action: str) -> bool:
         """Whether enough weight of distinct listed identities approved the action."""
-        rule = getattr(self.proposal.agreement.policy, action)
+        policy = self.proposal.agreement.policy
+        rule = policy.delete if action == "delete" else policy.deploy
         votes = self.votes.get(action, {})
         weights = {a.identity: a.weight for a in rule.approvers}
         return bool(sum(w for i, w in weights.items() if votes.get(i) == "approve") >= rule.weight)
@@ -81,6 +85,32 @@ class Facts:
         receipt = self.said.get((node, workload))
         return receipt is not None and receipt.state == state
 
+    def has_said_so(self, node: IdentityId, workload: str) -> bool:
+        """Whether a node's newest receipt says that a workload runs, within what is agreed now."""
+        if not self.has_said(node, workload, "running"):
+            return False
+        told = self.said[node, workload].limits
+        wanted = _namespace(self.proposal, workload)
+        return wanted is None or (told.disk_bytes, told.keys_max) == (
+            wanted.disk_bytes, wanted.keys_max,
+        )  # fmt: skip
+
+    def propose(self, update: contract.Proposal) -> None:
+        """Have a later version wait for votes, in place of another that did."""
+        self.update = update
+        self.votes.pop("update", None)
+
+    def count_update(self) -> None:
+        """Put the later version in force, if it has quorum."""
+        if self.update is not None and self.quorum("update"):
+            self.before.append(self.proposal)
+            self.proposal, self.update = self.update, None
+
+    def sizes(self, workload: str) -> set[int]:
+        """The sizes of a namespace in all versions that are or were in force."""
+        versions = (_namespace(p, workload) for p in (*self.before, self.proposal))
+        return {namespace.disk_bytes for namespace in versions if namespace is not None}
+
     @property
     def in_force(self) -> bool:
         """Whether it has quorum and all acceptances."""
@@ -95,6 +125,13 @@ class Facts:
         )  # fmt: skip
         expired = now_ms > self.proposal.agreement.valid_until
         return refused or late or expired or self.quorum("delete")
+
+
+def _namespace(proposal: contract.Proposal, name: str) -> contract.ZdbNamespace | None:
+    for workload in proposal.agreement.workloads:
+        if workload.name == name and isinstance(workload, contract.ZdbNamespace):
+            return workload
+    return None
 
 
 class Oracle:
@@ -149,8 +186,16 @@ class Oracle:
             raise self._broken(f"1: {node.name} started {workload}, which is another node's")
         if item.key.kind == "container":
             self._check_image(node, facts, workload)
+        if item.key.kind == "zdb":
+            self._check_size(node, facts, item.key)
         if item.key.kind == "network" and node.host.keys[item.key] not in facts.keys[node.id]:
             raise self._broken(f"1: {node.name} has another key than it told in its receipt")
+
+    def changed(self, node: SimNode, key: ItemKey) -> None:
+        """See `nodes.Judge.changed`: promise 1."""
+        self.note(f"{node.name} changes {key.kind} {key.name[-12:]}")
+        self._check_halted(node, key)
+        self._check_size(node, self._facts(key), key)
 
     def vanished(self, node: SimNode, key: ItemKey) -> None:
         """See `nodes.Judge.vanished`: promise 5."""
@@ -217,7 +262,10 @@ class Oracle:
         if header.kind == "contract.propose":
             proposal = canonical.parse(body, contract.Proposal)
             name = contract.contract_id(proposal.agreement)
-            self.contracts[name] = Facts(proposal, at)
+            if proposal.agreement.version == 1:
+                self.contracts[name] = Facts(proposal, at)
+            else:
+                self.contracts[name].propose(proposal)
             wish = (header.author, proposal.agreement.name)
             if self._names.setdefault(wish, name) != name:
                 raise self._broken(f"3: {proposal.agreement.name} was ordered twice")
@@ -227,6 +275,7 @@ class Oracle:
             facts.votes.setdefault(approval.action, {})[header.author] = approval.decision
             if approval.action == "deploy" and facts.quorum("deploy") and not facts.approved_at:
                 facts.approved_at = at
+            facts.count_update()
         elif header.kind == "contract.receipt":
             receipt = canonical.parse(body, contract.Receipt)
             self.note(f"log: {header.author[:6]} {receipt.state} {receipt.workload}")
@@ -253,6 +302,13 @@ class Oracle:
         since = self.halted_at.get(node.name)
         if since is not None and self._loop.seconds > since + halt_grace_seconds:
             raise self._broken(f"1: {node.name} halted and still changed {key.name[-12:]}")
+
+    def _check_size(self, node: SimNode, facts: Facts | None, key: ItemKey) -> None:
+        workload, size = key.name.partition("/")[2], node.host.items[key].facts["disk_bytes"]
+        if facts is None or size not in facts.sizes(workload):
+            raise self._broken(
+                f"1: {node.name} gives {workload} {size} bytes, to which none agreed"
+            )
 
     def _check_image(self, node: SimNode, facts: Facts, workload: str) -> None:
         wanted = next(w for w in facts.proposal.agreement.workloads if w.name == workload)

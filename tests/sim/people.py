@@ -21,7 +21,7 @@ from tests.sim.wires import Wire
 from tfgrid.agents import threebot
 from tfgrid.agents.threebot import daemon
 from tfgrid.core import canonical, errors
-from tfgrid.core.ids import ContractId, FarmId
+from tfgrid.core.ids import ContractId, Digest, FarmId
 from tfgrid.core.log import Log
 from tfgrid.core.rng import SeededRng
 from tfgrid.core.schema import Value
@@ -31,6 +31,8 @@ from tfgrid.ledger import bcdb, contract, farm
 __all__ = ["Bot", "Expert", "Farmer", "Ground", "image", "recipes", "roles"]
 
 roles = ("budget", "security", "legal")
+MIB = 1024**2
+started_phases = {"accepted", "running", "degraded"}
 _T = TypeVar("_T")
 
 
@@ -132,13 +134,17 @@ class Expert(_Person):
 
 @dataclass
 class Wish:
-    """One order as a consumer has it in mind; `plan` is on disk from when it was shown."""
+    """One order as a consumer has it in mind; `plan` is on disk from when it was shown.
+
+    Its namespaces become of each of `sizes`, one after the other.
+    """
 
     order: contract.Order
     pause_seconds: float
     signers: int
     cancel: bool
     recipe: str
+    sizes: tuple[int, ...] = ()
     plan: contract.Plan | None = None
 
 
@@ -190,7 +196,11 @@ class Bot:
         signers = 1 if rng.chance(0.2) else 2
         cancel = signers == 2 and rng.chance(0.4)
         recipe = "store" if rng.chance(0.5) else "web"
-        return Wish(order, rng.below(8000) / 1000, signers, cancel, recipe)
+        sizes = ((), (96 * MIB,), (32 * MIB,), (96 * MIB, 32 * MIB))[rng.below(4)]
+        return Wish(
+            order, rng.below(8000) / 1000, signers, cancel, recipe,
+            sizes if recipe == "store" else (),
+        )  # fmt: skip
 
     async def _run(self) -> None:
         ground = self._ground
@@ -213,7 +223,7 @@ class Bot:
             try:
                 await self._carry_out(wish)
             except (errors.NoFit, errors.Conflict) as fault:
-                if fault.code not in {"TFG-2350", "TFG-2417", "TFG-4512"}:
+                if fault.code not in {"TFG-2350", "TFG-2386", "TFG-2417", "TFG-2418", "TFG-4512"}:
                     raise  # Nothing but no room and the end of a contract may stop an order.
                 self._ground.note(f"{wish.order.name} given up: {fault.code} {fault.what}")
             self.wishes.pop(0)
@@ -228,6 +238,7 @@ class Bot:
         if wish.signers == 1:
             return
         await consumer.insist(lambda: self._wait(which, {"running", "degraded"}, 30))
+        await self._resize(which, wish)
         if wish.cancel:
             await sleep(wish.pause_seconds)
             for role in roles[1:]:
@@ -258,6 +269,35 @@ class Bot:
         state = await person.insist(lambda: person.ordering.approve(which, action=action))
         self._ground.note(f"{role} signs to {action} {state.proposal.agreement.name}")
 
+    async def _resize(self, which: ContractId, wish: Wish) -> None:
+        """Propose and sign a later version for each size that is not in force yet."""
+        consumer, sleep = self.people["consumer"], self._ground.clock.sleep
+        while True:
+            state = await consumer.insist(lambda: consumer.ordering.state(which))
+            version = state.proposal.agreement.version
+            if version > len(wish.sizes) or state.phase not in started_phases:
+                return
+            await sleep(wish.pause_seconds / 4)
+            if state.update is None:
+                update = _resized(consumer.follower, state, wish.sizes[version - 1])
+                await consumer.submit("contract.propose", update.proposal)
+            for role in roles[1:]:
+                await sleep(wish.pause_seconds / 8)
+                await self._sign_update(role, which)
+
+    async def _sign_update(self, role: str, which: ContractId) -> None:
+        person = self.people[role]
+        state = await person.insist(lambda: person.ordering.state(which))
+        update, me = state.update, person.keyring.identity
+        if update is None or any(vote.identity == me for vote in update.tally.votes):
+            return
+        body = contract.Approval(
+            contract=which, subject=Digest(update.subject), action="update", role=role,
+            decision="approve",
+        )  # fmt: skip
+        await person.submit("contract.approve", body)
+        self._ground.note(f"{role} signs to update {state.proposal.agreement.name}")
+
     async def _wait(self, which: ContractId, until: set[contract.Phase], seconds: int) -> None:
         steps: AsyncIterator[threebot.Step] = self.people["consumer"].ordering.wait(
             which, until=until, timeout_seconds=seconds
@@ -267,6 +307,21 @@ class Bot:
                 pass
         except errors.StillGoing:
             self._ground.note(f"{which[-7:]} takes its time")
+
+
+def _resized(
+    follower: bcdb.Follower, state: contract.ContractState, disk_bytes: int
+) -> contract.Plan:
+    """The later version in which every namespace of a contract may hold so much."""
+    names = [
+        w.name for w in state.proposal.agreement.workloads if isinstance(w, contract.ZdbNamespace)
+    ]
+    resizes = [contract.Resize(workload=name, disk_bytes=disk_bytes) for name in names]
+    assert follower.head is not None
+    return contract.plan_update(
+        follower.view, state.contract, *resizes,
+        now_ms=follower.order_time_ms(), size=follower.head.size,
+    )  # fmt: skip
 
 
 _RECIPE = """\

@@ -75,6 +75,21 @@ def greedy(patch: Patch) -> None:
     patch.setattr(items, "items_for", items_for)
 
 
+def premature(patch: Patch) -> None:
+    """1: | A node gives a namespace what a version asks that still waits for votes."""
+    honest = contract.contracts_of_node
+
+    def contracts_of_node(*given: Any) -> tuple[contract.ContractState, ...]:
+        return tuple(
+            msgspec.structs.replace(state, proposal=state.update.proposal)
+            if state.update
+            else state
+            for state in honest(*given)
+        )
+
+    patch.setattr(contract, "contracts_of_node", contracts_of_node)
+
+
 def forgiving(patch: Patch) -> None:
     """1: | A node that was lied to goes on obeying."""
     _known(patch, lambda _core, seen: dataclasses.replace(seen, halted=False))
@@ -240,6 +255,16 @@ def silent(patch: Patch) -> None:
     )  # fmt: skip
 
 
+def mute(patch: Patch) -> None:
+    """liveness: | A node does not say that a namespace that it changed is as agreed."""
+
+    def change(_core: Core0, seen: plan.Known) -> plan.Known:
+        cases = (dataclasses.replace(c, unsettled=frozenset()) for c in seen.cases)
+        return dataclasses.replace(seen, cases=tuple(cases))
+
+    _known(patch, change)
+
+
 def deaf(patch: Patch) -> None:
     """liveness: | A 3Bot hears no heartbeat."""
 
@@ -251,8 +276,9 @@ def deaf(patch: Patch) -> None:
 
 first_seed: dict[Canary, int] = {
     hasty: 1, alone: 1, light: 1, greedy: 1, forgiving: 3, credulous: 3, careless: 11, busy: 1,
-    reordering: 2, rolled_back: 1, unsigned: 2, early: 1, forgetful: 2, amnesic: 3, timid: 7,
-    trusting_its_clock: 7, wasteful: 1, fleeting: 1, untidy: 1, silent: 1, deaf: 1,
+    reordering: 1, rolled_back: 1, unsigned: 2, early: 1, forgetful: 2, amnesic: 15, timid: 7,
+    trusting_its_clock: 88, wasteful: 1, fleeting: 1, untidy: 1, silent: 1, deaf: 1,
+    premature: 1, mute: 5,
 }  # fmt: skip
 """Where to begin: with a seed that was seen to tell, to be quick; the next ones are tried too."""
 
@@ -263,7 +289,7 @@ def test_the_oracle_sees(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> Non
     promise = (canary.__doc__ or "").partition(" |")[0]
     canary(monkeypatch)
     told = ""
-    for seed in range(first_seed[canary], 30):
+    for seed in range(first_seed[canary], first_seed[canary] + 30):
         try:
             simulate(Plan(seed=seed, rewrites=seed % 3 == 0))
         except Broken as fault:

@@ -13,6 +13,7 @@ from tests.sim.people import Bot, Expert, Farmer, Ground, image
 from tests.sim.virtual import NodeClock, VirtualLoop, remembered, run
 from tests.sim.wires import Wire
 from tfgrid.core import errors
+from tfgrid.core.ids import ContractId
 from tfgrid.core.rng import SeededRng
 from tfgrid.core.transport import Handler
 from tfgrid.ledger import bcdb, contract, farm
@@ -361,11 +362,16 @@ class World:
         return facts.in_force and all(
             {k.name.partition("/")[2] for k in here[n.id]} == facts.parts(n.id)
             and all(
-                facts.has_said(n.id, k.name.partition("/")[2], "running")
+                facts.has_said_so(n.id, k.name.partition("/")[2])
                 for k in here[n.id] if k.kind != "network"
             )
             for n in nodes
-        )  # fmt: skip
+        ) and not self._read(name).unsettled  # fmt: skip
+
+    def _read(self, name: str) -> contract.ContractState:
+        """How the ledger has a contract."""
+        view = self.books.ledger.reader().view
+        return contract.read(view, ContractId(name), self.clock.now_ms())
 
     def _is_told(self, bot: Bot) -> bool:
         """Whether a 3Bot's report is what the records and the machines say."""

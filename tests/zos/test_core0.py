@@ -98,6 +98,20 @@ def test_a_receipt_is_kept_until_the_ledger_answers() -> None:
     assert asyncio.run(outbox.send(ledger, lambda _r: "send")) == 0
 
 
+def test_what_was_written_counts_as_said_until_it_is_shown() -> None:
+    """While the node's copy lags a receipt is neither sent again nor forgotten."""
+    ledger, store = Ledger(), MemoryStore()
+    outbox = Outbox(store, _log())
+    outbox.put(receipt("web", "running"))
+
+    counts = [asyncio.run(outbox.send(ledger, lambda _r: "send")) for _ in range(3)]
+    assert (counts, len(ledger.taken)) == ([1, 0, 0], 1)
+    assert outbox.latest(CONTRACT)["web"].state == "running"
+
+    asyncio.run(outbox.send(ledger, lambda _r: "written"))
+    assert (len(outbox), list(store.names(""))) == (0, [])
+
+
 def test_what_the_ledger_holds_is_not_written_again() -> None:
     """A receipt whose answer was lost is found in the ledger and not sent twice."""
     ledger, outbox = Ledger(), Outbox(MemoryStore(), _log())

@@ -185,7 +185,7 @@ def test_grows_and_shrinks_in_place(tmp_path: Path) -> None:
         resize = contract.Resize(workload="data", disk_bytes=disk_bytes)
         update = contract.plan_update(view, mine.id, resize, now_ms=now_ms, size=size)
         await here.submit("a", "contract.propose", update.proposal)
-        assert here.state(mine.id).unsettled == ("data",)
+        assert here.state(mine.id).proposal == update.proposal
         await here.until(lambda: len(here.receipts(mine.id, "data")) > before, "something is told")
         return here.receipts(mine.id, "data")[before:]
 

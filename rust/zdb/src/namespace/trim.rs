@@ -87,7 +87,8 @@ impl<F: DiskFile> Trim<F> {
 fn id_of(lower: u32, next: u64) -> u64 {
     let id = (next & !u64::from(u32::MAX)) | u64::from(lower);
     if id > next {
-        id - (1 << 32)
+        // Of an entry that was written by hand there may be none.
+        id.saturating_sub(1 << 32)
     } else {
         id
     }

@@ -1,13 +1,14 @@
 """Receipts that wait to be written: durable, in order, each written once.
 
-    put --> store (outbox/NNNNNNNNNNNN) --send--> ledger --> forgotten
+    put --> store (outbox/NNNNNNNNNNNN) --send--> ledger --its copy here shows it--> forgotten
                                           |--no answer: kept, tried again later
                                           `--refused or too late: forgotten, and logged
 
 A receipt is in the outbox before anybody may act on it, so a crash between deciding and telling
 loses nothing. What the node says (`latest`) is what the ledger holds, overlaid by what waits here.
 When an answer was lost the receipt may be in the ledger already: before each sending, what the
-ledger holds is asked, so nothing is said twice.
+ledger holds is asked, so nothing is said twice. What was written waits on until the node's copy of
+the ledger shows it, or else the node, which goes by that copy, would say it again.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Outbox:
         self._log = log
         self._waiting: dict[str, contracts.Receipt] = {}
         self._refusals: dict[str, int] = {}
+        self._sent = set[str]()
         for name in store.names(_PREFIX):
             data = store.read(name)
             assert data is not None
@@ -102,10 +104,9 @@ class Outbox:
                 continue
             word = verdict(receipt)
             if word == "send":
-                if not await self._submit(author, name, receipt):
-                    continue
-                count += 1
-            elif word == "void":
+                count += name not in self._sent and await self._submit(author, name, receipt)
+                continue
+            if word == "void":
                 self._log.warning(
                     "receipt came too late", contract=receipt.contract,
                     workload=receipt.workload, state=receipt.state,
@@ -114,7 +115,7 @@ class Outbox:
         return count
 
     async def _submit(self, author: Submits, name: str, receipt: contracts.Receipt) -> bool:
-        """Write one receipt; False if it was refused and is tried again later."""
+        """Write one receipt; False if it was refused, and is tried again later a few times."""
         try:
             await author.submit("contract.receipt", receipt)
         except errors.GridError as fault:
@@ -125,10 +126,14 @@ class Outbox:
                 "receipt refused", contract=receipt.contract, workload=receipt.workload,
                 state=receipt.state, code=fault.code, reason=fault.what,
             )  # fmt: skip
-            return self._refusals[name] >= refusals_max
+            if self._refusals[name] >= refusals_max:
+                self._forget(name)
+            return False
+        self._sent.add(name)
         return True
 
     def _forget(self, name: str) -> None:
         self._store.remove(name)
         self._waiting.pop(name, None)
         self._refusals.pop(name, None)
+        self._sent.discard(name)
