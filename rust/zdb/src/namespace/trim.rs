@@ -226,3 +226,16 @@ impl<D: Disk> Namespace<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::id_of;
+
+    #[test]
+    fn an_id_is_at_or_before_the_next_one() {
+        assert_eq!(id_of(5, 7), 5);
+        assert_eq!(id_of(7, 7), 7);
+        assert_eq!(id_of(9, (3 << 32) | 8), (2 << 32) | 9);
+        assert_eq!(id_of(9, 8), 0, "there is none, and nothing breaks");
+    }
+}
