@@ -145,7 +145,8 @@ def test_the_command_line_serves_and_asks(tmp_path: Path) -> None:
     socket, folder = tmp_path / "z.sock", tmp_path / "s"
     options = ["--data", f"{folder}/data", "--index", f"{folder}/index", "--socket", str(socket)]
     planned = json.loads(program("zdb", "serve", *options, "--dry-run", "--json").stdout)
-    assert planned["arguments"][:4] == [*zdb.PROGRAM, "serve"]
+    words = [*zdb.PROGRAM, "serve"]
+    assert planned["arguments"][: len(words)] == words
     argv = [sys.executable, "-c", "from tfgrid.doors.cli import main; main()", "zdb", "serve",
             *options, "--admin", "hush"]  # fmt: skip
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)

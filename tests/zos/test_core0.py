@@ -151,6 +151,18 @@ def test_back_off_doubles_to_its_cap_and_forgets() -> None:
     assert backoff.failed("step", "no", 0).due_ms <= first_delay_ms
 
 
+def test_the_next_version_of_what_failed_starts_without_its_failures() -> None:
+    """A corrected size does not wait for what the wrong one deserved; the same one goes on."""
+    backoff = Backoff(SeededRng(1))
+    for _ in range(6):
+        backoff.plan("item", "too large")
+        backoff.failed("item", "no room", 0)
+    backoff.plan("item", "too large")
+    assert not backoff.ready("item", 5000)
+    backoff.plan("item", "corrected")
+    assert backoff.ready("item", 0) and backoff.delays() == {}
+
+
 def test_a_share_is_capped_dimension_by_dimension() -> None:
     """A node offers the machine's capacity or its cap if less; a zero cap caps nothing."""
     machine = Capacity(cpu_millis=2000, memory_bytes=8000, ssd_bytes=100, hdd_bytes=7)

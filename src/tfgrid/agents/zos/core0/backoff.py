@@ -1,6 +1,7 @@
 """When to try a failed step again: each step by itself, doubling up to a cap, with jitter.
 
-A step is known by its key. Success forgets it, so that the next failure starts small again.
+A step is known by its key. Success forgets it, so that the next failure starts small again; so does
+a step of that key that is about something else, such as the next version of what failed.
 
 A workload that is started well and ends at once is no failed step, and would be started, and told
 of in the ledger, many times a second. So starts are remembered too: the first repetition is due at
@@ -47,6 +48,7 @@ class Backoff:
         self._delays: dict[str, Delay] = {}
         self._starts: dict[str, _Start] = {}
         self._planned = set[str]()
+        self._about: dict[str, str] = {}
 
     def failed(self, key: str, reason: str, now_ms: int) -> Delay:
         """Note a failure; the step is due after its delay, of which up to a quarter is chance."""
@@ -71,6 +73,12 @@ class Backoff:
         """Forget the failures of a step."""
         self._delays.pop(key, None)
 
+    def plan(self, key: str, about: str) -> None:
+        """Note what a step is about; failures of another say nothing of it."""
+        if self._about.get(key, about) != about:
+            self._delays.pop(key, None)
+        self._about[key] = about
+
     def delays(self) -> dict[str, Delay]:
         """Every delay by its step's key."""
         return dict(self._delays)
@@ -88,6 +96,7 @@ class Backoff:
         """Forget steps that nobody plans any more, and starts that have long been calm."""
         self._planned = keys
         self._delays = {k: d for k, d in self._delays.items() if k in keys}
+        self._about = {k: about for k, about in self._about.items() if k in keys}
         recent = now_ms - calm_ms - limits.step_backoff_seconds_max * 1000
         self._starts = {k: s for k, s in self._starts.items() if k in keys or s.at_ms > recent}
 
