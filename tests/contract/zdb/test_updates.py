@@ -92,6 +92,15 @@ def test_what_cannot_be_is_said_before_anybody_signs(
     assert caught.value.code == code
 
 
+def test_what_is_no_namespace_has_another_way() -> None:
+    """Whoever would change a container is told what to do instead."""
+    stage, running = notes()
+    with pytest.raises(errors.BadInput) as caught:
+        update(stage, running, "app", disk_bytes=2 * GIB)
+    assert "app is a container" in caught.value.what
+    assert "order another" in caught.value.hint
+
+
 def test_growing_into_what_the_contract_holds_itself_is_no_lack() -> None:
     """The node has 40 GiB: with 1 GiB held, the namespace may grow to nearly all of it."""
     stage, running = notes()

@@ -106,7 +106,7 @@ def _resized(workload: Workload, resize: Resize) -> ZdbNamespace:
         kind = workload.__struct_config__.tag
         raise errors.BadInput(
             "TFG-2354", f"{workload.name} is a {kind}: only zdb namespaces are changed in place",
-            where=workload.name,
+            where=workload.name, hint="cancel the contract and order another",
         )  # fmt: skip
     said = {"disk_bytes": resize.disk_bytes, "keys_max": resize.keys_max, "history": resize.history}
     given = {name: value for name, value in said.items() if value is not None}
