@@ -208,15 +208,18 @@ def test_an_update_of_an_older_version_is_refused() -> None:
     assert _data(running).disk_bytes == 3 * GIB
 
 
-def test_versions_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("limit", "value"), [("agreement_versions_max", 3), ("bundle_entries_max", 40)]
+)
+def test_versions_have_an_end(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
     """Each version is in every proof of its contract, so that there is a last one."""
-    monkeypatch.setattr(limits, "agreement_versions_max", 3)
-    stage, running = notes(ALONE)
-    for size in (2, 3):
-        stage.write("alice", PROPOSE, update(stage, running, disk_bytes=size * GIB).proposal)
-    with pytest.raises(errors.NotAllowed) as caught:
-        update(stage, running, disk_bytes=4 * GIB)
+    monkeypatch.setattr(limits, limit, value)
+    machine = _Machine()
+    with pytest.raises(errors.NotAllowed) as caught:  # noqa: PT012 - one of many is refused
+        for size in range(2, 20):
+            machine.resize(0, size)
     assert caught.value.code == "TFG-2389"
+    assert machine.running[0].state.proposal.agreement.version > 1
 
 
 def test_only_what_runs_is_updated() -> None:

@@ -202,6 +202,7 @@ def updated_answer(
     else:
         word = "in force" if state.unsettled else "settled"
     rule = agreement.policy.deploy
+    waiting = ballot.tally.waiting if known else [a.identity for a in rule.approvers]
     return answers.Updated(
         contract=state.contract, name=agreement.name, version=agreement.version, state=word,
         subject=contract.proposal_digest(proposal), rows=_update_rows(session, proposal, was),
@@ -209,8 +210,7 @@ def updated_answer(
         price_cap_per_day=agreement.price_cap_per_day,
         approved=ballot.tally.approved if known else 0, needed=ballot.tally.needed,
         approvers=approvers(session, rule, ballot.tally.votes if known else ()),
-        asked=[session.person(a.identity) for a in rule.approvers if not known]
-        or [session.person(who) for who in ballot.tally.waiting if known],
+        asked=[session.person(who) for who in waiting],
     )  # fmt: skip
 
 

@@ -51,10 +51,9 @@ def load(word: str) -> click.Command:
 
             return order.COMMANDS[word]
         case "contract":
-            from tfgrid.doors.cli.nouns import contract, update
+            from tfgrid.doors.cli.nouns import update
 
-            assert update.update.name in contract.noun.commands
-            return contract.COMMANDS[word]
+            return update.COMMANDS[word]
         case "recipe":
             from tfgrid.doors.cli.nouns import recipe
 

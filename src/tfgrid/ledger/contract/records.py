@@ -153,9 +153,8 @@ def _update_apply(view: bcdb.View, entry: bcdb.Entry, body: Proposal) -> None:
     row, current = row_of(view, contract, now_ms)
     window = now_ms + agreement.policy.deploy.expires_seconds * 1000
     pending = Pending(
-        position=entry.position, proposal=body, proposed_at=now_ms,
-        window=min(window, agreement.valid_until),
-    )  # fmt: skip
+        position=entry.position, proposal=body, window=min(window, agreement.valid_until)
+    )
     if agreement.policy.deploy.approvers:
         view.put("contract-update", contract, canonical.encode(pending))
     else:

@@ -43,7 +43,6 @@ __all__ = [
     "ReceiptFact",
     "RecipeRow",
     "Row",
-    "Update",
     "advanced",
     "contracts",
     "contracts_of_node",
@@ -105,7 +104,6 @@ class Pending(Value, frozen=True):
 
     position: Count
     proposal: Proposal
-    proposed_at: Moment
     window: Moment
     votes: tuple[Vote, ...] = ()
 
@@ -120,16 +118,6 @@ class RecipeRow(Value, frozen=True):
     def digest(self) -> Digest:
         """The hash that an agreement names."""
         return recipe_digest(self.recipe)
-
-
-class Update(Value, frozen=True):
-    """A later version of a contract that waits for approvals; `subject` is what they name."""
-
-    position: Count
-    proposal: Proposal
-    subject: ids.Digested
-    proposed_at: Moment
-    tally: Tally
 
 
 class Ballot(Value, frozen=True):
@@ -147,8 +135,9 @@ class Ballot(Value, frozen=True):
 class ContractState(Value, frozen=True):
     """A contract as of a moment of order time. `reason` says why it ended as it did, for people.
 
-    `updated` are the votes for the version in force, if it is a later one; `unsettled` names the
-    namespaces that it changed and whose nodes have not said that they are as agreed.
+    `update` is a later version that waits for approvals; `updated` are the votes for the version in
+    force, if it is a later one; `unsettled` names the namespaces that it changed and whose nodes
+    have not said that they are as agreed.
     """
 
     contract: ids.Contract
@@ -165,7 +154,7 @@ class ContractState(Value, frozen=True):
     deploy: Tally
     delete: Tally
     receipts: tuple[ReceiptFact, ...]
-    update: Update | None = None
+    update: Ballot | None = None
     updated: tuple[Vote, ...] = ()
     unsettled: tuple[Name, ...] = ()
 
@@ -192,10 +181,7 @@ class ContractState(Value, frozen=True):
                 proposal=self.proposal, subject=self.subject, tally=self.deploy, open=waits
             )
         if self.update is not None:
-            waiting = self.update
-            return Ballot(
-                proposal=waiting.proposal, subject=waiting.subject, tally=waiting.tally, open=True
-            )
+            return self.update
         rule = effective(self.proposal.agreement.policy.deploy, self.proposal.agreement.owner)
         counted = tally(rule, self.updated, until=0)
         return Ballot(proposal=self.proposal, subject=self.subject, tally=counted, open=False)
@@ -300,14 +286,13 @@ def read(view: bcdb.View, contract: ContractId, now_ms: int) -> ContractState:
     )
 
 
-def _update(pending: Pending | None, proposal: Proposal) -> Update | None:
+def _update(pending: Pending | None, proposal: Proposal) -> Ballot | None:
     if pending is None:
         return None
     rule = effective(proposal.agreement.policy.deploy, proposal.agreement.owner)
-    return Update(
-        position=pending.position, proposal=pending.proposal,
-        subject=proposal_digest(pending.proposal), proposed_at=pending.proposed_at,
-        tally=tally(rule, pending.votes, until=pending.window),
+    return Ballot(
+        proposal=pending.proposal, subject=proposal_digest(pending.proposal),
+        tally=tally(rule, pending.votes, until=pending.window), open=True,
     )  # fmt: skip
 
 

@@ -93,11 +93,11 @@ def _check_time(row: Row, version: int, contract: ContractId) -> None:
             "is not over, is updated",
             where=contract, hint=f"tfgrid contract show {contract[:10]}",
         )  # fmt: skip
-    proof_full = len(row.leans_on) > limits.bundle_entries_max // 2
-    if version > limits.agreement_versions_max or proof_full:
+    records_max = limits.bundle_entries_max // 2
+    if version > limits.agreement_versions_max or len(row.leans_on) > records_max:
         raise errors.NotAllowed(
             "TFG-2389", f"a contract has at most {limits.agreement_versions_max} versions "
-            f"(agreement_versions_max), and {limits.bundle_entries_max // 2} records beside them",
+            f"(agreement_versions_max), and {records_max} records that prove it",
             where=contract, hint="cancel the contract and order another",
         )  # fmt: skip
 

@@ -248,7 +248,8 @@ class Core0:
             steps.setdefault(key_of(step), step)
         self._backoff.keep_only(set(steps) | set(self._running), now)
         for key, step in steps.items():
-            self._backoff.plan(key, step.item.digest if isinstance(step, Ensure) else "")
+            if isinstance(step, Ensure):
+                self._backoff.plan(key, step.item.digest)
             if key not in self._running and self._backoff.ready(key, now):
                 task = asyncio.get_running_loop().create_task(self._do(key, step))
                 self._running[key] = task

@@ -104,9 +104,10 @@ class Outbox:
                 continue
             word = verdict(receipt)
             if word == "send":
-                count += name not in self._sent and await self._submit(author, name, receipt)
+                if name not in self._sent and await self._submit(author, name, receipt):
+                    count += 1
                 continue
-            if word == "void":
+            if word == "void" and name not in self._sent:
                 self._log.warning(
                     "receipt came too late", contract=receipt.contract,
                     workload=receipt.workload, state=receipt.state,

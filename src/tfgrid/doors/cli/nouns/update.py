@@ -2,6 +2,7 @@
 
 It shows what changes, asks, and registers the next version of the agreement; who signed the first
 one signs this one, with `contract sign`. Then it waits until the node has said that it is so.
+Whoever loads this module has the noun `contract` with all of its verbs.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from tfgrid.doors.cli.frame import (
     say,
     show,
 )
-from tfgrid.doors.cli.nouns.contract import noun
+from tfgrid.doors.cli.nouns.contract import COMMANDS, noun
 from tfgrid.doors.cli.session import Session
 from tfgrid.ledger import contract
 
-__all__ = ["update"]
+__all__ = ["COMMANDS"]
 
 
 @leaf(
@@ -89,11 +90,11 @@ async def _update(
         ordering = threebot.Ordering(session.follower, await session.author(), session.clock)
         state = await ordering.propose(plan)
         if wait and state.unsettled and state.proposal == made:
-            state = await settle(session, state)
+            state = await _settle(session, state)
         return portrait.updated_answer(session, state, made, before.proposal)
 
 
-async def settle(session: Session, state: contract.ContractState) -> contract.ContractState:
+async def _settle(session: Session, state: contract.ContractState) -> contract.ContractState:
     """Wait until the nodes have changed what an update changes.
 
     Raises:
